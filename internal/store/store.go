@@ -1,0 +1,177 @@
+// Package store keeps ARM resources as documents: one JSON document for each
+// resource, an etag, and a revision that rises with every change, so that
+// controllers can ask what changed since they last looked.
+//
+// It knows no resource type and no rule of ARM beyond ids. Implementations are
+// store/sqlite (durable) and store/mem (tests; can lie about failing); both run
+// store/storetest. Engines must not import it: they take plain data.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+)
+
+// What callers must handle.
+var (
+	// ErrNotFound: no document under the key.
+	ErrNotFound = errors.New("no such document")
+	// ErrConflict: the document is not at the expected revision: somebody else
+	// wrote first. Read again and decide anew.
+	ErrConflict = errors.New("the document was changed by somebody else")
+	// ErrReadOnly: a write inside View.
+	ErrReadOnly = errors.New("a write in a read-only transaction")
+	// ErrClosed: the store has been closed.
+	ErrClosed = errors.New("the store is closed")
+	// ErrPruned: Since was asked for revisions whose tombstones are gone; list instead.
+	ErrPruned = errors.New("the change history does not reach back that far")
+)
+
+// Document is one stored resource. Slices and maps belong to whoever got the
+// document: implementations copy on the way in and out.
+type Document struct {
+	ID             string // as first written, case kept
+	Key            string // arm.ID.Key(): lower case, unique
+	Type           arm.Type
+	SubscriptionID string // "" outside subscriptions
+	ResourceGroup  string // "" outside groups
+	Location       string // normalised: "westeurope"
+	Tags           map[string]string
+
+	// Body is the ARM document as clients see it, with unknown fields kept.
+	Body json.RawMessage
+	// Private is the provider's own state (desired power state, secrets,
+	// file names). It never leaves the server.
+	Private json.RawMessage
+
+	// Operations are the ids of the long-running operations that still run on it.
+	Operations []string
+	// Deleting marks the first phase of a delete; the controller cleans up and
+	// then removes the document.
+	Deleting bool
+
+	// Revision is that of the last change, unique in the store; 0 means never stored.
+	Revision int64
+	ETag     string // opaque; changes with every change
+
+	CreatedAt, UpdatedAt time.Time
+	CreatedBy, UpdatedBy string // object ids of principals
+}
+
+// ARMID is the parsed ID.
+func (d *Document) ARMID() arm.ID {
+	id, err := arm.ParseID(d.ID)
+	if err != nil {
+		return arm.ID{} // stored ids were parsed before they were stored
+	}
+	return id
+}
+
+// State is properties.provisioningState of the body.
+func (d *Document) State() arm.ProvisioningState {
+	return arm.ProvisioningState(arm.GetString(d.Body, "properties.provisioningState"))
+}
+
+// Expectations about what is stored, for Put and Delete; any other value is the
+// exact revision that must be there.
+const (
+	Any    int64 = -1 // whatever is there, or nothing
+	Absent int64 = 0  // nothing may be there
+)
+
+// Query selects documents. Empty fields do not restrict; all comparison is
+// without regard to case.
+type Query struct {
+	Type           arm.Type
+	SubscriptionID string
+	ResourceGroup  string
+	Location       string
+	Prefix         string // of the key, e.g. a parent's Key()+"/"
+
+	After string // keys greater than this: where the last page ended
+	Limit int    // at most this many; 0 means all
+}
+
+// Change is something that happened to one document. Only the newest change of
+// each document is kept.
+type Change struct {
+	Revision int64
+	Key      string
+	Type     arm.Type
+	Deleted  bool // a tombstone
+}
+
+// ReadTx reads one consistent state.
+type ReadTx interface {
+	// Get is the document under the key (any case), or ErrNotFound.
+	Get(key string) (*Document, error)
+	// List is the documents that match, in key order.
+	List(q Query) ([]*Document, error)
+}
+
+// Tx also writes. Nothing is visible to others before Update returns nil.
+type Tx interface {
+	ReadTx
+	// Put stores d if what is there meets the expectation, else ErrConflict.
+	// It sets d.Key, d.Revision and d.ETag; d.UpdatedAt is the caller's.
+	Put(d *Document, expect int64) error
+	// Delete removes the document and leaves a tombstone; ErrNotFound or ErrConflict.
+	Delete(key string, expect int64) error
+}
+
+// Store is a set of documents.
+type Store interface {
+	// View runs f on one consistent state. f must not keep tx.
+	View(ctx context.Context, f func(tx ReadTx) error) error
+	// Update runs f and commits, durably, if it returns nil; an error of f or of
+	// the commit means nothing was written, except that after an I/O error
+	// at commit it is unknown (read again). f may run more than once, and
+	// must have no effect besides tx.
+	Update(ctx context.Context, f func(tx Tx) error) error
+	// Since is the changes with a revision above the given one, rising, at
+	// most limit (0: all), and the newest revision of the store at that moment.
+	// ErrPruned if tombstones in that range may be gone.
+	Since(ctx context.Context, revision int64, limit int) ([]Change, int64, error)
+	Close() error
+}
+
+// Notifier is an optional ability of a Store: to say that something changed.
+// Without it, callers poll Since once a second.
+type Notifier interface {
+	// Changed is closed at the next commit after the call.
+	Changed() <-chan struct{}
+}
+
+// Backuper is an optional ability: a consistent copy while running.
+type Backuper interface {
+	// Backup writes a complete copy to a file that must not exist, and syncs it.
+	Backup(ctx context.Context, path string) error
+}
+
+// Pruner is an optional ability: to forget tombstones.
+type Pruner interface {
+	// Prune forgets tombstones with a revision of at most upTo.
+	Prune(ctx context.Context, upTo int64) error
+}
+
+// Get is a View with a single Get.
+func Get(ctx context.Context, s Store, key string) (d *Document, err error) {
+	err = s.View(ctx, func(tx ReadTx) error {
+		d, err = tx.Get(key)
+		return err
+	})
+	return d, err
+}
+
+// List is a View with a single List.
+func List(ctx context.Context, s Store, q Query) (ds []*Document, err error) {
+	err = s.View(ctx, func(tx ReadTx) error {
+		ds, err = tx.List(q)
+		return err
+	})
+	return ds, err
+}
