@@ -24,6 +24,9 @@ type Controller struct {
 	// Watches are further types: a change of one enqueues the keys that the function
 	// returns. The document is nil when it is gone.
 	Watches map[arm.Type]func(key string, d *store.Document) []string
+	// Removed, if set, turns the key of any document that went, of whatever type,
+	// into keys to look at: for those who wait for others to go.
+	Removed func(key string) []string
 	// Workers is how many keys are worked on at the same time; 0 means 1. One key is
 	// never worked on twice at the same time.
 	Workers int

@@ -80,7 +80,8 @@ type ResourceType struct {
 
 	Location LocationRule
 	Tags     bool // the type has tags (Location and Tags make it "tracked")
-	// Listed shows the type's resources in GET …/resources. Default: those with Tags.
+	// Hidden leaves the type's resources out of GET …/resources, which shows those
+	// with Tags.
 	Hidden bool
 
 	// Codes are the answers where the defaults do not fit what the SDKs accept.
@@ -91,6 +92,9 @@ type ResourceType struct {
 	// properties.provisioningState, id, name, type, systemData always are.
 	ReadOnly []string
 
+	// Decode turns a request body that is not plain JSON into JSON, for clients that
+	// send such; nil means that the body is JSON.
+	Decode func(body []byte) (json.RawMessage, error)
 	// Load may fetch what Default and Validate need (through w.Client, as the
 	// caller, so that rights are checked) and keep it in w.Loaded. It may change
 	// nothing.
@@ -122,6 +126,7 @@ type ResourceType struct {
 	Reconcile func(ctx context.Context, w *Work) (again time.Duration, err error)
 	Workers   int                                                 // keys at a time; 0 means 1
 	Watches   map[arm.Type]func(string, *store.Document) []string // see controller.Controller
+	Removed   func(key string) []string                           // see controller.Controller
 
 	// View computes what GET shows from what is stored: decorations such as
 	// instanceView under ?$expand. Nil shows the body. It must be quick: lists call
@@ -131,6 +136,8 @@ type ResourceType struct {
 	// Actions are sub-paths of a resource: POST …/virtualMachines/N/start.
 	Actions []Action
 
+	// NoState leaves properties.provisioningState out: the type has none.
+	NoState bool
 	// NoPut, NoPatch and NoDelete leave the verb out (405).
 	NoPut, NoPatch, NoDelete bool
 	// WriteWhileBusy lets PUT and PATCH through while an operation runs; otherwise
@@ -203,7 +210,9 @@ type Route struct {
 	// Type, if set, adds a resource type to the providers listing with APIVersions.
 	Type        arm.Type
 	APIVersions []string
-	Handle      func(ctx context.Context, c *Call) (*Response, error)
+	// RawBody passes a body that is not JSON; otherwise it is checked before Handle.
+	RawBody bool
+	Handle  func(ctx context.Context, c *Call) (*Response, error)
 }
 
 // Call is a request to a Route.
@@ -213,6 +222,8 @@ type Call struct {
 	Scope   arm.ID
 	Client  Client // acts as the caller
 	Runtime Runtime
+	// Allowed asks the Authorizer for the caller, to filter lists.
+	Allowed func(action string, scope arm.ID) bool
 }
 
 // View is one document on its way to a client.

@@ -54,8 +54,9 @@ func (w *Work) Update(ctx context.Context, change func(d *Draft)) error {
 	return nil
 }
 
-// Remove ends a delete: the document goes, and its operations end (the delete
-// as Succeeded, others as Canceled) in one transaction. Every side effect must be
+// Remove ends a delete: the document goes, with what still hangs on it (extensions
+// such as policy assignments), and its operations end (the delete
+// as Succeeded, others as Canceled), in one transaction. Every side effect must be
 // gone before.
 func (w *Work) Remove(ctx context.Context) error {
 	err := w.Store.Update(ctx, func(tx store.Tx) error {
@@ -66,10 +67,7 @@ func (w *Work) Remove(ctx context.Context) error {
 		if doc.Revision != w.Doc.Revision {
 			return store.ErrConflict
 		}
-		if err := operation.EndAll(tx, doc.Operations, w.Now(), operation.Removed); err != nil {
-			return err
-		}
-		return tx.Delete(doc.Key, doc.Revision)
+		return removeAll(tx, doc, w.Now())
 	})
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", w.Doc.ID, err)
@@ -92,7 +90,7 @@ func (w *Work) apply(tx store.Tx, doc *store.Document, change func(*Draft)) (*st
 		doc.Operations = left
 	}
 	if string(doc.Body) == string(before.Body) && string(doc.Private) == string(before.Private) &&
-		slices.Equal(doc.Operations, before.Operations) {
+		slices.Equal(doc.Operations, before.Operations) && doc.Deleting == before.Deleting {
 		return doc, nil
 	}
 	doc.UpdatedAt = w.Now()
@@ -145,6 +143,14 @@ func (d *Draft) Succeed() {
 // this error, which reaches the client: say what happened and what to do.
 func (d *Draft) Fail(err *arm.Error) {
 	d.Set("properties.provisioningState", arm.StateFailed)
+	d.end("", operation.Outcome{Status: arm.StateFailed, Error: err})
+}
+
+// AbortDelete ends a delete that cannot be done: the resource stays, in the given
+// state, and the operations that still run fail with this error.
+func (d *Draft) AbortDelete(state arm.ProvisioningState, err *arm.Error) {
+	d.Doc.Deleting = false
+	d.Set("properties.provisioningState", state)
 	d.end("", operation.Outcome{Status: arm.StateFailed, Error: err})
 }
 

@@ -134,7 +134,8 @@ type Store interface {
 	Update(ctx context.Context, f func(tx Tx) error) error
 	// Since is the changes with a revision above the given one, rising, at
 	// most limit (0: all), and the newest revision of the store at that moment.
-	// ErrPruned if tombstones in that range may be gone.
+	// ErrPruned if tombstones in that range may be gone; never from revision 0,
+	// whose answer is everything that there is.
 	Since(ctx context.Context, revision int64, limit int) ([]Change, int64, error)
 	Close() error
 }

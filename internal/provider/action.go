@@ -1,0 +1,92 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// action serves a sub-path of a resource that is no child collection.
+func (c *call) action(ctx context.Context) (*Response, error) {
+	t, err := c.p.reg.find(c.path.ID.Type(), c.apiVersion)
+	if err != nil {
+		return nil, err
+	}
+	a, known := t.action(c.path.Tail, c.Method)
+	switch {
+	case a != nil:
+	case known:
+		return nil, c.notAllowed()
+	default:
+		return nil, arm.Errorf(404, arm.CodeInvalidResourceType, "'%s' is neither an action nor a child type of '%s'.", clip(c.path.Tail), t.Type).At(c.Path)
+	}
+	if err := t.checkID(c.path.ID); err != nil {
+		return nil, err
+	}
+	if err := c.authorize(ctx, a.permission(t), c.path.ID); err != nil {
+		return nil, err
+	}
+	request, err := c.decodeBody(t)
+	if err != nil {
+		return nil, err
+	}
+	return c.retry(func() (*Response, error) { return c.actOnce(ctx, t, a, request) })
+}
+
+func (c *call) actOnce(ctx context.Context, t *ResourceType, a *Action, request json.RawMessage) (*Response, error) {
+	w, err := c.prepare(ctx, t, a.Name, request)
+	if a.method() == "GET" && err != nil && w != nil && w.Old != nil {
+		err = nil // reading is possible whatever goes on
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.Doc = w.Old.Clone()
+	result, err := a.Apply(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if a.method() != "GET" && c.p.cfg.Admitter != nil {
+		if err := c.p.cfg.Admitter.Admit(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	op := c.newOperation(w, a.Async)
+	if a.Async && !a.KeepState {
+		if err := c.finishBody(w, arm.StateUpdating); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.store(ctx, w, a, op); err != nil {
+		return nil, err
+	}
+	return c.acted(w, op, result)
+}
+
+// store commits what an action changed; one that changed nothing leaves its audit event.
+func (c *call) store(ctx context.Context, w *Write, a *Action, op *running) error {
+	changed := op != nil || !bytes.Equal(w.Doc.Body, w.Old.Body) || !bytes.Equal(w.Doc.Private, w.Old.Private)
+	if changed {
+		return c.commit(ctx, w, op, nil)
+	}
+	if a.method() == "GET" {
+		return nil
+	}
+	return c.p.cfg.Store.Update(ctx, func(tx store.Tx) error { return c.audit(tx, w) })
+}
+
+func (c *call) acted(w *Write, op *running, result any) (*Response, error) {
+	if op != nil {
+		h := http.Header{}
+		c.follow(h, w, op, true)
+		return &Response{Status: http.StatusAccepted, Header: h}, nil
+	}
+	if result == nil {
+		return &Response{Status: http.StatusOK}, nil
+	}
+	return JSON(http.StatusOK, result)
+}

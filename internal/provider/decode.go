@@ -1,0 +1,189 @@
+package provider
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// always are body paths that no client writes, whatever the type.
+var always = []string{"id", "name", "type", "systemData", "etag", "properties.provisioningState"}
+
+// decodeBody is the request's body as checked JSON; nil if it is empty.
+func (c *call) decodeBody(t *ResourceType) (json.RawMessage, error) {
+	body := c.Body
+	if t.Decode != nil && len(body) > 0 {
+		var err error
+		if body, err = t.Decode(body); err != nil {
+			return nil, err
+		}
+	}
+	if len(body) == 0 {
+		return nil, nil
+	}
+	return body, arm.CheckJSON(body)
+}
+
+// decodeObject also demands an object.
+func (c *call) decodeObject(t *ResourceType) (json.RawMessage, error) {
+	raw, err := c.decodeBody(t)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) == 0 {
+		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "The request has no body; a %s needs a JSON object.", c.Method)
+	}
+	if err := arm.EachMember(raw, func(string, json.RawMessage) {}); err != nil {
+		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "The request body must be a JSON object.").Because(err)
+	}
+	return raw, nil
+}
+
+// draft makes the document that a PUT or PATCH asks for. What only the server writes
+// comes from old, whatever the client sent. The errors are the client's.
+func (c *call) draft(t *ResourceType, old *store.Document, request json.RawMessage) (*store.Document, []*arm.Error, error) {
+	doc := c.newDocument(t)
+	if old != nil {
+		doc = old.Clone()
+	}
+	for _, path := range append(always, t.ReadOnly...) {
+		request = arm.Remove(request, path)
+	}
+	body := request
+	var err error
+	if old != nil {
+		if c.Method == "PATCH" {
+			if body, err = arm.Merge(old.Body, request); err != nil {
+				return nil, nil, err
+			}
+		}
+		if body, err = keep(body, old.Body, append([]string{"properties.provisioningState"}, t.ReadOnly...)); err != nil {
+			return nil, nil, err
+		}
+	}
+	doc.Body = body
+	var errs []*arm.Error
+	errs = append(errs, c.location(t, doc, old)...)
+	errs = append(errs, readTags(t, doc)...)
+	if p, ok := arm.Get(doc.Body, "properties"); ok && (len(p) == 0 || p[0] != '{') {
+		errs = append(errs, arm.BadRequest(arm.CodeInvalidRequestContent, "properties", "properties must be an object."))
+	}
+	return doc, errs, nil
+}
+
+// keep copies paths from the stored body.
+func keep(body, stored json.RawMessage, paths []string) (json.RawMessage, error) {
+	for _, path := range paths {
+		body = arm.Remove(body, path)
+		v, ok := arm.Get(stored, path)
+		if !ok {
+			continue
+		}
+		if p, bad := arm.Get(body, "properties"); bad && p[0] != '{' {
+			return body, nil // reported as a client's error
+		}
+		var err error
+		if body, err = arm.Set(body, path, v); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+func (c *call) newDocument(t *ResourceType) *store.Document {
+	id := c.path.ID
+	return &store.Document{ID: id.String(), Type: t.Type, SubscriptionID: id.Subscription(), ResourceGroup: id.ResourceGroup()}
+}
+
+// arrange puts what clients look for first and writes the id as the server spells it.
+func arrange(t *ResourceType, doc *store.Document) (err error) {
+	doc.Key = strings.ToLower(doc.ID)
+	for path, v := range map[string]string{"id": doc.ID, "name": doc.ARMID().Name(), "type": string(t.Type)} {
+		if doc.Body, err = arm.Set(doc.Body, path, v); err != nil {
+			return err
+		}
+	}
+	doc.Body, err = arm.Arrange(doc.Body, "id", "name", "type", "location", "tags", "properties")
+	return err
+}
+
+func (c *call) location(t *ResourceType, doc, old *store.Document) []*arm.Error {
+	if t.Location == LocationNone {
+		return nil
+	}
+	l := arm.NormalLocation(arm.GetString(doc.Body, "location"))
+	switch {
+	case l == "" && old != nil:
+		l = old.Location // left out on update
+	case l == "" && t.Location == LocationRequired:
+		return []*arm.Error{arm.BadRequest(arm.CodeLocationRequired, "location", "The location property is required for this definition.")}
+	case old != nil && old.Location != "" && l != old.Location:
+		return []*arm.Error{{Status: 409, Code: "InvalidResourceLocation", Target: "location", Message: "The resource '" + doc.ARMID().Name() +
+			"' already exists in location '" + old.Location + "'. A resource with the same name cannot be created in location '" + l + "'. Please select a new resource name."}}
+	}
+	doc.Location = l
+	if l == "" {
+		return nil
+	}
+	if body, err := arm.Set(doc.Body, "location", l); err == nil {
+		doc.Body = body
+	}
+	return c.known(t, l)
+}
+
+func (c *call) known(t *ResourceType, location string) []*arm.Error {
+	if len(c.p.cfg.Locations) == 0 || location == "global" {
+		return nil
+	}
+	for _, k := range c.p.cfg.Locations {
+		if arm.NormalLocation(k) == location {
+			return nil
+		}
+	}
+	return []*arm.Error{arm.BadRequest(arm.CodeLocationNotAvailable, "location",
+		"The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.",
+		clip(location), t.Type, strings.Join(c.p.cfg.Locations, ","))}
+}
+
+// Azure's limits on tags.
+const (
+	maxTags     = 50
+	maxTagName  = 512
+	maxTagValue = 256
+)
+
+// readTags fills doc.Tags; a null value counts as an empty one.
+func readTags(t *ResourceType, doc *store.Document) (errs []*arm.Error) {
+	doc.Tags = nil
+	raw, ok := arm.Get(doc.Body, "tags")
+	if !ok || !t.Tags {
+		return nil
+	}
+	tags := map[string]string{}
+	bad := func(target, format string, args ...any) {
+		errs = append(errs, arm.BadRequest("InvalidTag", target, format, args...))
+	}
+	err := arm.EachMember(raw, func(name string, value json.RawMessage) {
+		var v string
+		if err := json.Unmarshal(value, &v); err != nil {
+			bad("tags."+clip(name), "The value of the tag '%s' must be a string.", clip(name))
+		}
+		if n := utf8.RuneCountInString(name); n == 0 || n > maxTagName || utf8.RuneCountInString(v) > maxTagValue {
+			bad("tags."+clip(name), "The tag '%s' is too long: names have 1 to %d characters, values at most %d.", clip(name), maxTagName, maxTagValue)
+		}
+		tags[name] = v
+	})
+	if err != nil {
+		bad("tags", "tags must be an object of names and string values.")
+	}
+	if len(tags) > maxTags {
+		bad("tags", "The resource has %d tags; at most %d are possible.", len(tags), maxTags)
+	}
+	if len(tags) > 0 {
+		doc.Tags = tags
+	}
+	return errs
+}

@@ -1,0 +1,287 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/identity"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// MaxBody is the longest request body, in bytes; Azure's own limit is 4 MB.
+const MaxBody = 4 << 20
+
+// Config is what a pipeline is made of.
+type Config struct {
+	Store      store.Store
+	Providers  []Provider
+	Authorizer Authorizer // required: without one nothing is allowed
+	Admitter   Admitter   // nil admits everything
+	Locations  []string   // where resources may be; empty allows any
+	Log        *slog.Logger
+	Now        func() time.Time // nil: time.Now
+	RetryAfter int              // seconds between polls that clients are told; 0 leaves it to them
+}
+
+// Pipeline serves all registered types. It is safe for concurrent use.
+type Pipeline struct {
+	cfg    Config
+	reg    *registry
+	panics atomic.Int64
+}
+
+// New checks the registrations and builds the pipeline. Start its Controllers on
+// the same store.
+func New(cfg Config) (*Pipeline, error) {
+	if cfg.Store == nil || cfg.Authorizer == nil {
+		return nil, fmt.Errorf("building the pipeline: it needs a store and an authorizer")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	reg, err := newRegistry(cfg.Providers)
+	if err != nil {
+		return nil, fmt.Errorf("registering resource types: %w", err)
+	}
+	return &Pipeline{cfg: cfg, reg: reg}, nil
+}
+
+// Panics is how many requests ended in a panic since the start: bugs, all of them.
+func (p *Pipeline) Panics() int64 { return p.panics.Load() }
+
+// Runtime is what background work may use.
+func (p *Pipeline) Runtime() Runtime {
+	return Runtime{Store: p.cfg.Store, Client: NewClient(p, identity.System), Now: p.now}
+}
+
+// now has millisecond steps in UTC, as documents keep it.
+func (p *Pipeline) now() time.Time { return p.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+// Controllers is one for each type with a Reconcile, and those of the providers.
+func (p *Pipeline) Controllers() []controller.Controller {
+	var cs []controller.Controller
+	for _, t := range p.reg.sorted() {
+		if t.Reconcile != nil {
+			cs = append(cs, p.controller(t))
+		}
+	}
+	for _, pr := range p.cfg.Providers {
+		if pr.Controllers != nil {
+			cs = append(cs, pr.Controllers(p.Runtime())...)
+		}
+	}
+	return cs
+}
+
+// Do implements Doer: authorise, find out what the path means, and run it. It
+// never panics.
+func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.panics.Add(1)
+			p.cfg.Log.ErrorContext(ctx, "bug: panic in a request", "method", r.Method, "path", r.Path,
+				"correlationId", r.CorrelationID, "panic", v, "stack", string(debug.Stack()))
+			resp = errorResponse(arm.AsError(fmt.Errorf("panic: %v", v)))
+		}
+	}()
+	resp, err := p.dispatch(ctx, r)
+	if err != nil {
+		e := arm.AsError(err)
+		if e.Status >= 500 {
+			p.cfg.Log.ErrorContext(ctx, "request failed", "method", r.Method, "path", r.Path, "correlationId", r.CorrelationID, "error", err, "cause", e.Cause)
+		}
+		return errorResponse(e)
+	}
+	if resp.Header == nil {
+		resp.Header = http.Header{}
+	}
+	return resp
+}
+
+func errorResponse(e *arm.Error) *Response {
+	return &Response{Status: e.Status, Header: http.Header{}, Body: e.MarshalEnvelope()}
+}
+
+// call is one request inside the pipeline.
+type call struct {
+	p *Pipeline
+	*Request
+	path       arm.Path
+	query      url.Values // names in lower case
+	apiVersion string
+}
+
+func (p *Pipeline) dispatch(ctx context.Context, r *Request) (*Response, error) {
+	path, err := arm.ParsePath(r.Path)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{p: p, Request: r, path: path, query: lowerNames(r.Query)}
+	if len(r.Body) > MaxBody {
+		return nil, arm.Errorf(413, arm.CodeRequestTooLarge, "The request body has %d bytes; at most %d are accepted.", len(r.Body), MaxBody).At("body")
+	}
+	if c.apiVersion, err = apiVersion(c.query); err != nil {
+		return nil, err
+	}
+	if handled, resp, err := c.routes(ctx); handled {
+		return resp, err
+	}
+	if c.path.Tail == "" && c.path.Namespace == "" {
+		return c.resource(ctx)
+	}
+	return c.tail(ctx)
+}
+
+func lowerNames(q url.Values) url.Values {
+	out := url.Values{}
+	for k, v := range q {
+		out[strings.ToLower(k)] = v
+	}
+	return out
+}
+
+func apiVersion(q url.Values) (string, error) {
+	v := q.Get("api-version")
+	switch {
+	case v == "":
+		return "", arm.BadRequest(arm.CodeMissingAPIVersion, "api-version", "The api-version query parameter (?api-version=) is required for all requests.")
+	case !arm.ValidAPIVersion(v):
+		return "", arm.BadRequest(arm.CodeInvalidAPIVersion, "api-version", "The api-version %q is invalid. It must be a date such as 2024-03-01, optionally followed by -preview.", clip(v))
+	}
+	return v, nil
+}
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
+}
+
+func (c *call) routes(ctx context.Context) (bool, *Response, error) {
+	seg := strings.Split(strings.Trim(c.Path, "/"), "/")
+	for i := range c.p.reg.routes {
+		rt := &c.p.reg.routes[i]
+		if rt.Method != c.Method {
+			continue
+		}
+		if vars, scope, ok := rt.match(seg); ok {
+			resp, err := c.route(ctx, rt, vars, scope)
+			return true, resp, err
+		}
+	}
+	return false, nil, nil
+}
+
+func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]string, scope arm.ID) (*Response, error) {
+	if err := c.authorize(ctx, rt.Permission, scope); err != nil {
+		return nil, err
+	}
+	if err := c.p.scopeExists(ctx, scope); err != nil {
+		return nil, err
+	}
+	if len(c.Body) > 0 && !rt.RawBody {
+		if err := arm.CheckJSON(c.Body); err != nil {
+			return nil, err
+		}
+	}
+	return rt.Handle(ctx, &Call{Request: c.Request, Vars: vars, Scope: scope, Client: c.client(), Runtime: c.p.Runtime(),
+		Allowed: func(action string, scope arm.ID) bool { return c.authorize(ctx, action, scope) == nil }})
+}
+
+func (c *call) client() Client { return NewClient(c.p, c.Principal) }
+
+// authorize asks the Authorizer; the control plane itself may do everything.
+func (c *call) authorize(ctx context.Context, action string, scope arm.ID) error {
+	if c.Principal == identity.System {
+		return nil
+	}
+	return c.p.cfg.Authorizer.Authorize(ctx, c.Principal, action, scope)
+}
+
+// resource serves a path that ends in a name.
+func (c *call) resource(ctx context.Context) (*Response, error) {
+	if name := c.path.ID.Type().Path(); strings.EqualFold(name, "locations/operationStatuses") || strings.EqualFold(name, "locations/operationResults") {
+		return c.operation(ctx)
+	}
+	t, err := c.p.reg.find(c.path.ID.Type(), c.apiVersion)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.checkID(c.path.ID); err != nil {
+		return nil, err
+	}
+	switch c.Method {
+	case "GET", "HEAD":
+		return c.get(ctx, t)
+	case "PUT":
+		if !t.NoPut {
+			return c.write(ctx, t)
+		}
+	case "PATCH":
+		if !t.NoPatch {
+			return c.write(ctx, t)
+		}
+	case "DELETE":
+		if !t.NoDelete {
+			return c.delete(ctx, t)
+		}
+	}
+	return nil, c.notAllowed()
+}
+
+func (c *call) notAllowed() error {
+	return arm.Errorf(405, arm.CodeMethodNotAllowed, "The method %s is not possible on '%s'.", c.Method, c.path.ID.Type()).At(c.Path)
+}
+
+// checkID checks the scope, and the names of all levels that the type has.
+func (t *ResourceType) checkID(id arm.ID) error {
+	if _, child := t.Type.Parent(); !child && !t.allows(id.Scope()) {
+		return arm.Errorf(404, arm.CodeInvalidResourceType, "The resource type '%s' does not exist at a %s.", t.Type, id.Scope().Kind()).At(id.String())
+	}
+	if t.Name != nil && !t.Name.MatchString(id.Name()) {
+		return arm.BadRequest(arm.CodeInvalidResourceName, id.String(), "The name '%s' of the %s is not allowed: %s.", id.Name(), t.Type.Name(), t.nameHint())
+	}
+	return nil
+}
+
+func (t *ResourceType) nameHint() string {
+	if t.NameHint != "" {
+		return "use " + t.NameHint
+	}
+	return "it must match " + t.Name.String()
+}
+
+// tail serves collections, actions and the providers listing.
+func (c *call) tail(ctx context.Context) (*Response, error) {
+	id, tail := c.path.ID, c.path.Tail
+	switch {
+	case c.path.Namespace != "" && tail == "", strings.EqualFold(tail, "providers"):
+		return c.providers(ctx)
+	case c.path.Namespace != "" && strings.EqualFold(tail, "register"), c.path.Namespace != "" && strings.EqualFold(tail, "unregister"):
+		return c.register(ctx)
+	case c.path.Namespace != "":
+		return c.collection(ctx, arm.Type(c.path.Namespace+"/"+tail))
+	case id.IsRoot() && strings.EqualFold(tail, "subscriptions"):
+		return c.collection(ctx, arm.TypeSubscription)
+	case id.Subscription() != "" && id.Kind() != arm.KindResource && strings.EqualFold(tail, "resources"):
+		return c.resources(ctx)
+	case id.Kind() == arm.KindSubscription && strings.EqualFold(tail, "resourceGroups"):
+		return c.collection(ctx, arm.TypeResourceGroup)
+	case c.Method == "GET" && c.p.reg.types[id.Type().Child(tail).Key()] != nil:
+		return c.collection(ctx, id.Type().Child(tail))
+	}
+	return c.action(ctx)
+}

@@ -1,0 +1,136 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"hallmark.dev/hallmark/internal/arm"
+)
+
+// registry finds types by name; it does not change after New.
+type registry struct {
+	types  map[string]*ResourceType // by Type.Key()
+	routes []compiledRoute
+}
+
+func newRegistry(ps []Provider) (*registry, error) {
+	r := &registry{types: map[string]*ResourceType{}}
+	var errs []error
+	for _, p := range ps {
+		for _, t := range p.Types {
+			errs = append(errs, r.add(t))
+		}
+		for _, rt := range p.Routes {
+			c, err := compile(rt)
+			errs = append(errs, err)
+			r.routes = append(r.routes, c)
+		}
+	}
+	for _, t := range r.types {
+		if parent, ok := t.Type.Parent(); ok && r.types[parent.Key()] == nil {
+			errs = append(errs, fmt.Errorf("type %s: its parent type is not registered", t.Type))
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+func (r *registry) add(t ResourceType) error {
+	_, child := t.Type.Parent()
+	async := slices.ContainsFunc(t.Actions, func(a Action) bool { return a.Async })
+	switch {
+	case t.Type.Path() == "":
+		return fmt.Errorf("type %q: want NAMESPACE/NAME", t.Type)
+	case r.types[t.Type.Key()] != nil:
+		return fmt.Errorf("type %s is registered twice", t.Type)
+	case len(t.APIVersions) == 0:
+		return fmt.Errorf("type %s has no api-version", t.Type)
+	case child == (t.Scopes != 0):
+		return fmt.Errorf("type %s: a top-level type needs Scopes, a child type has none", t.Type)
+	case async && t.Reconcile == nil:
+		return fmt.Errorf("type %s has an asynchronous action and no Reconcile", t.Type)
+	}
+	r.types[t.Type.Key()] = &t
+	return nil
+}
+
+// find is the registered type, or the 404 that ARM answers.
+func (r *registry) find(t arm.Type, apiVersion string) (*ResourceType, error) {
+	if found := r.types[t.Key()]; found != nil {
+		return found, nil
+	}
+	for _, known := range r.types {
+		if strings.EqualFold(known.Type.Namespace(), t.Namespace()) {
+			return nil, arm.Errorf(404, arm.CodeInvalidResourceType,
+				"The resource type '%s' could not be found in the namespace '%s' for api version '%s'.", t.Path(), t.Namespace(), apiVersion).At(string(t))
+		}
+	}
+	return nil, arm.Errorf(404, arm.CodeInvalidResourceType, "The resource namespace '%s' is not served here; GET /providers lists what is.", t.Namespace()).At(string(t))
+}
+
+// sorted is all types by name.
+func (r *registry) sorted() []*ResourceType {
+	var ts []*ResourceType
+	for _, k := range slices.Sorted(maps.Keys(r.types)) {
+		ts = append(ts, r.types[k])
+	}
+	return ts
+}
+
+// allows reports whether the type may be created on the scope.
+func (t *ResourceType) allows(scope arm.ID) bool {
+	var bit Scopes
+	switch scope.Kind() {
+	case arm.KindTenant:
+		bit = AtTenant
+	case arm.KindManagementGroup:
+		bit = AtManagementGroup
+	case arm.KindSubscription:
+		bit = AtSubscription
+	case arm.KindResourceGroup:
+		bit = AtResourceGroup
+	case arm.KindResource:
+		bit = AtResource
+	}
+	return t.Scopes&bit != 0
+}
+
+func (t *ResourceType) action(name, method string) (*Action, bool) {
+	known := false
+	for i := range t.Actions {
+		a := &t.Actions[i]
+		if !strings.EqualFold(a.Name, name) {
+			continue
+		}
+		known = true
+		if a.method() == method {
+			return a, true
+		}
+	}
+	return nil, known
+}
+
+// permission is the RBAC action of a verb or action on the type. Groups are the
+// exception: Azure's roles know them under their subscription.
+func (t *ResourceType) permission(verb string) string {
+	if t.Type.Equal(arm.TypeResourceGroup) {
+		return "Microsoft.Resources/subscriptions/resourceGroups/" + verb
+	}
+	return string(t.Type) + "/" + verb
+}
+
+func (a *Action) method() string {
+	if a.Method == "" {
+		return "POST"
+	}
+	return a.Method
+}
+
+func (a *Action) permission(t *ResourceType) string {
+	if a.method() == "GET" {
+		return t.permission(a.Name + "/read")
+	}
+	return t.permission(a.Name + "/action")
+}
