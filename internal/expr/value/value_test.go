@@ -34,7 +34,7 @@ func TestParseErrors(t *testing.T) {
 		reason       string
 	}{
 		{``, 1, 1, "ends where a value"},
-		{"{\n  \"a\": 01}", 2, 9, "malformed number"},
+		{"{\n  \"a\": 01}", 2, 8, "malformed number"},
 		{`{"a" 1}`, 1, 6, "colon"},
 		{`[1 2]`, 1, 4, "comma or ]"},
 		{`{"a":1,}`, 1, 8, "key in double quotes"},
