@@ -197,6 +197,7 @@ func TestHostileDocuments(t *testing.T) {
 		"deep block":  strings.Repeat("- ", 100_000) + "x",
 		"deep indent": strings.Repeat(" ", 5000) + "- x",
 		"too large":   "name: " + strings.Repeat("x", 2<<20),
+		"many pairs":  strings.Repeat("a: b\n", 200_000),
 		"NUL":         "name: a\x00b",
 		"anchor":      "name: &a x\ndescription: *a\n",
 		"two":         minimal + "---\n" + minimal,

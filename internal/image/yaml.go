@@ -55,8 +55,13 @@ func parseYAMLFile(data []byte) (file *ast.File, err error) {
 	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
 }
 
+// maxYAMLPairs keeps the parser's time bounded: it grows with the square of a
+// mapping's size.
+const maxYAMLPairs = 10_000
+
 // hostileYAML refuses, before parsing, what would make a recursive parser
-// exhaust the stack: brackets, or block entries on one line, nested without end.
+// exhaust the stack (brackets, or block entries on one line, nested without
+// end) or run for minutes.
 func hostileYAML(data []byte) *Problem {
 	for number, line := range bytes.Split(data, []byte("\n")) {
 		if i := bytes.IndexByte(line, 0); i >= 0 {
@@ -66,6 +71,9 @@ func hostileYAML(data []byte) *Problem {
 		if indent > 4*maxDepth && !inlineText(line) {
 			return &Problem{Position: Position{number + 1, 1}, Message: errTooDeep.Error()}
 		}
+	}
+	if n := bytes.Count(data, []byte(": ")) + bytes.Count(data, []byte(":\n")); n > maxYAMLPairs {
+		return &Problem{Position: Position{1, 1}, Message: errTooLarge.Error()}
 	}
 	if depth := bracketDepth(data); depth > maxDepth*4 {
 		return &Problem{Position: Position{1, 1}, Message: errTooDeep.Error()}
