@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -59,6 +60,9 @@ func parseYAMLFile(data []byte) (file *ast.File, err error) {
 // mapping's size.
 const maxYAMLPairs = 10_000
 
+// pairPattern finds at least every place where a mapping has a pair.
+var pairPattern = regexp.MustCompile(`:[ \t\r\n]|["']:|:$`)
+
 // hostileYAML refuses, before parsing, what would make a recursive parser
 // exhaust the stack (brackets, or block entries on one line, nested without
 // end) or run for minutes.
@@ -72,7 +76,7 @@ func hostileYAML(data []byte) *Problem {
 			return &Problem{Position: Position{number + 1, 1}, Message: errTooDeep.Error()}
 		}
 	}
-	if n := bytes.Count(data, []byte(": ")) + bytes.Count(data, []byte(":\n")); n > maxYAMLPairs {
+	if len(pairPattern.FindAllIndex(data, maxYAMLPairs+1)) > maxYAMLPairs {
 		return &Problem{Position: Position{1, 1}, Message: errTooLarge.Error()}
 	}
 	if depth := bracketDepth(data); depth > maxDepth*4 {
