@@ -94,7 +94,7 @@ func keep(body, stored json.RawMessage, paths []string) (json.RawMessage, error)
 }
 
 func (c *call) newDocument(t *ResourceType) *store.Document {
-	id := c.path.ID
+	id := c.p.reg.canonical(c.path.ID)
 	return &store.Document{ID: id.String(), Type: t.Type, SubscriptionID: id.Subscription(), ResourceGroup: id.ResourceGroup()}
 }
 

@@ -97,6 +97,27 @@ func (t *ResourceType) allows(scope arm.ID) bool {
 	return t.Scopes&bit != 0
 }
 
+// canonical is the id with keywords and types spelled as registered; names stay as
+// the client wrote them.
+func (r *registry) canonical(id arm.ID) arm.ID {
+	switch id.Kind() {
+	case arm.KindTenant:
+		return id
+	case arm.KindSubscription:
+		return arm.SubscriptionID(id.Name())
+	case arm.KindResourceGroup:
+		return arm.ResourceGroupID(id.Subscription(), id.Name())
+	}
+	typ := id.Type()
+	if t := r.types[typ.Key()]; t != nil {
+		typ = t.Type
+	}
+	if _, child := typ.Parent(); child {
+		return r.canonical(id.Parent()).Child(typ.Name(), id.Name())
+	}
+	return r.canonical(id.Scope()).Resource(typ, id.Name())
+}
+
 func (t *ResourceType) action(name, method string) (*Action, bool) {
 	known := false
 	for i := range t.Actions {

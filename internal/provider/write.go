@@ -97,6 +97,7 @@ func (c *call) prepare(ctx context.Context, t *ResourceType, action string, requ
 	if err != nil {
 		return nil, err
 	}
+	w.ID = c.p.reg.canonical(w.ID)
 	if w.Old != nil {
 		w.ID = w.Old.ARMID() // as first written
 	}

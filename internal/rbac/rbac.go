@@ -62,6 +62,9 @@ func roleAllows(role, action string) bool {
 // subscription, its locations and its providers exist: no client finds its
 // way to the group otherwise.
 func wayTo(assigned arm.ID, action string, scope arm.ID) bool {
+	if scope.IsRoot() {
+		return strings.EqualFold(action, "Microsoft.Resources/tenants/read")
+	}
 	return scope.Kind() == arm.KindSubscription && scope.Contains(assigned) && navigation[strings.ToLower(action)]
 }
 

@@ -4,37 +4,61 @@
 package providertest
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
-
-	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	azarm "github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/rbac"
+	"hallmark.dev/hallmark/internal/rp/resources"
 	"hallmark.dev/hallmark/internal/store"
+	"hallmark.dev/hallmark/internal/store/mem"
 )
 
-// What the server starts with: a subscription, a group in it, a location.
+// What the server starts with: a subscription, a group in it, two locations.
 const (
 	Subscription  = "00000000-0000-0000-0000-000000000001"
 	ResourceGroup = "rg"
 	Location      = "local"
+	Location2     = "north"
 )
 
 // Server is a running control plane. It stops at the end of the test.
 type Server struct {
 	URL   string // https://127.0.0.1:port
 	Store store.Store
+	// Pipeline is what serves the requests.
+	Pipeline *provider.Pipeline
 	// Client acts in process as an Owner of everything.
 	Client provider.Client
-	// HTTP sends the Owner's token and trusts the server.
+	// HTTP trusts the server and sends the Owner's token with requests that have none.
 	HTTP *http.Client
 	// Credential and Options make SDK clients: armX.NewClient(Subscription, s.Credential, s.Options).
 	Credential azcore.TokenCredential
 	Options    *azarm.ClientOptions
+	// AppID and Secret sign the Owner in at URL/adfs/oauth2/token.
+	AppID, Secret string
+
+	directory *identity.Directory
+	issuer    *identity.Issuer
+	runner    *controller.Runner
 }
 
 // Option changes how the server starts.
@@ -44,6 +68,7 @@ type config struct {
 	store     store.Store
 	admitter  provider.Admitter
 	providers []provider.Provider
+	frozen    bool
 }
 
 // WithStore uses another store than a fresh one in memory.
@@ -57,29 +82,256 @@ func With(ps ...provider.Provider) Option {
 	return func(c *config) { c.providers = append(c.providers, ps...) }
 }
 
+// WithoutControllers starts no controllers, as if they were slow.
+func WithoutControllers() Option { return func(c *config) { c.frozen = true } }
+
 // Start starts a server for the test.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	t.Fatal("not there yet")
-	return nil
+	c := config{}
+	for _, o := range options {
+		o(&c)
+	}
+	if c.store == nil {
+		c.store = mem.New()
+	}
+	s := &Server{Store: c.store}
+	s.identities(t)
+	s.pipeline(t, c)
+	s.listen(t)
+	if !c.frozen {
+		s.run(t)
+	}
+	s.populate(t)
+	return s
+}
+
+func (s *Server) identities(t testing.TB) {
+	dir := t.TempDir()
+	var err error
+	if s.directory, err = identity.OpenDirectory(dir); err != nil {
+		t.Fatal(err)
+	}
+	if s.issuer, err = identity.OpenIssuer(dir, s.directory.TenantID(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) pipeline(t testing.TB, c config) {
+	rp := resources.New(resources.Config{TenantID: s.directory.TenantID(),
+		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
+	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
+		Authorizer: rbac.Authorizer{Source: Roles{s.directory}}, Admitter: c.admitter, Locations: []string{Location, Location2}, Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Pipeline = p
+	if err := resources.EnsureSubscription(t.Context(), c.store, s.directory.TenantID(), Subscription, "Test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logger shows warnings and errors in the test's output.
+func logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+func (s *Server) listen(t testing.TB) {
+	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.issuer,
+		SignIn: frontdoor.SignIn{Directory: s.directory, Issuer: s.issuer}, Log: logger(t)}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	s.URL = srv.URL
+	owner, secret := s.principal(t, rbac.Owner, arm.Tenant)
+	s.AppID, s.Secret = owner.AppID, secret
+	s.Client = provider.NewClient(s.Pipeline, owner)
+	s.Credential = credential{s, owner}
+	s.HTTP = &http.Client{Transport: bearer{s, owner, srv.Client().Transport}}
+	s.Options = &azarm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
+		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: s.URL, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+			cloud.ResourceManager: {Endpoint: s.URL, Audience: s.URL + "/"}}},
+		Transport: srv.Client(), Retry: policy.RetryOptions{MaxRetries: -1},
+	}}
+}
+
+func (s *Server) run(t testing.TB) {
+	s.runner = controller.NewRunner(s.Store, logger(t), s.Pipeline.Controllers())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.runner.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("controllers: %v", err)
+		}
+		if n := s.Pipeline.Panics(); n > 0 {
+			t.Errorf("%d requests ended in a panic", n)
+		}
+	})
+}
+
+func (s *Server) populate(t testing.TB) {
+	if _, err := s.Client.Put(t.Context(), Group(), map[string]string{"location": Location}); err != nil {
+		t.Fatalf("creating the group: %v", err)
+	}
+	s.Settle(t)
 }
 
 // Settle waits until no controller has anything to do now (requests to be called
 // again later, and backoff, do not count).
-func (s *Server) Settle(t testing.TB) { t.Helper() }
+func (s *Server) Settle(t testing.TB) {
+	t.Helper()
+	if s.runner == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.runner.WaitIdle(ctx); err != nil {
+		t.Fatalf("waiting for the controllers: %v", err)
+	}
+}
 
 // Group is the id of the group that is there from the start.
 func Group() arm.ID { return arm.ResourceGroupID(Subscription, ResourceGroup) }
 
-// Do sends a request with the Owner's token; path without the server's URL. The body may be
-// a string, []byte, or anything that marshals; nil for none. It returns status, header and body.
-func (s *Server) Do(t testing.TB, method, path string, body any) (int, http.Header, []byte) {
+// Do sends a request with the Owner's token; target is a path on the server or a whole
+// URL (such as a link in an answer). The body may be a string, []byte, or anything that
+// marshals; nil for none. It returns status, header and body.
+func (s *Server) Do(t testing.TB, method, target string, body any) (int, http.Header, []byte) {
 	t.Helper()
-	return 0, nil, nil
+	return s.send(t, method, target, "", body)
 }
 
-// TokenFor is a token of a principal with a role ("Owner", "Reader") at a scope.
+// DoAs is Do with somebody else's token.
+func (s *Server) DoAs(t testing.TB, token, method, target string, body any) (int, http.Header, []byte) {
+	t.Helper()
+	return s.send(t, method, target, token, body)
+}
+
+func (s *Server) send(t testing.TB, method, target, token string, body any) (int, http.Header, []byte) {
+	t.Helper()
+	raw, err := encode(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(target, "https://") {
+		target = s.URL + target
+	}
+	r, err := http.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := s.HTTP.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, answer
+}
+
+func encode(body any) ([]byte, error) {
+	switch b := body.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return []byte(b), nil
+	case []byte:
+		return b, nil
+	}
+	return json.Marshal(body)
+}
+
+// TokenFor is a token of a new principal with a role ("Owner", "Reader"; "" for none)
+// at a scope.
 func (s *Server) TokenFor(t testing.TB, role string, scope arm.ID) (string, identity.Principal) {
 	t.Helper()
-	return "", identity.Principal{}
+	p, _ := s.principal(t, role, scope)
+	token, err := s.issuer.Issue(p, s.URL+"/adfs", s.URL+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token, p
+}
+
+func (s *Server) principal(t testing.TB, role string, scope arm.ID) (identity.Principal, string) {
+	t.Helper()
+	sp, secret, err := s.directory.Create("test "+role, time.Now())
+	if err == nil && role != "" {
+		err = s.directory.Grant(sp.AppID, identity.Role{Name: role, Scope: scope.String()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.directory.Authenticate(t.Context(), sp.AppID, secret, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, secret
+}
+
+// Roles makes a directory a source of role assignments.
+type Roles struct{ Directory *identity.Directory }
+
+// Assignments implements rbac.Source.
+func (r Roles) Assignments(_ context.Context, principalID string) ([]rbac.Assignment, error) {
+	sp, err := r.Directory.ByObjectID(principalID)
+	if err != nil {
+		return nil, nil // somebody who is gone may do nothing
+	}
+	var as []rbac.Assignment
+	for _, role := range sp.Roles {
+		scope, err := arm.ParseID(role.Scope)
+		if err != nil {
+			return nil, err
+		}
+		as = append(as, rbac.Assignment{PrincipalID: sp.ObjectID, Role: role.Name, Scope: scope})
+	}
+	return as, nil
+}
+
+type credential struct {
+	s *Server
+	p identity.Principal
+}
+
+func (c credential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, err := c.s.issuer.Issue(c.p, c.s.URL+"/adfs", c.s.URL+"/")
+	return azcore.AccessToken{Token: token, ExpiresOn: time.Now().Add(time.Hour)}, err
+}
+
+type bearer struct {
+	s    *Server
+	p    identity.Principal
+	next http.RoundTripper
+}
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("Authorization") != "" {
+		return b.next.RoundTrip(r)
+	}
+	token, err := b.s.issuer.Issue(b.p, b.s.URL+"/adfs", b.s.URL+"/")
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+token)
+	return b.next.RoundTrip(r)
+}
+
+// Query adds an api-version to a path, and more parameters as pairs.
+func Query(path, version string, more ...string) string {
+	q := url.Values{"api-version": {version}}
+	for i := 0; i+1 < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	return path + "?" + q.Encode()
 }
