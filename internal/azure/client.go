@@ -253,3 +253,7 @@ func (c *Client) Stream(ctx context.Context, r Request, to io.Writer) error {
 	_, err = io.Copy(to, response.Body)
 	return err
 }
+
+// IsServerError says whether the endpoint itself failed, so that asking again
+// may help.
+func IsServerError(err error) bool { return status(err) >= http.StatusInternalServerError }
