@@ -30,7 +30,7 @@ func (c *checker) bootBudget(at string, b BootBudget, earlier []BootBudget) {
 	if b.DefaultTarget == 0 && b.SSH == 0 && b.RelativeToBase == 0 {
 		c.fail(at, "the budget has no limit", "add defaultTarget, ssh or relativeToBase")
 	}
-	if b.RelativeToBase != 0 && (b.RelativeToBase < 1 || b.RelativeToBase > 100) {
+	if b.RelativeToBase != 0 && !(b.RelativeToBase >= 1 && b.RelativeToBase <= 100) { // also refuses .nan
 		c.fail(at+".relativeToBase", "a factor between 1 and 100 is wanted", "1.5 allows half as long again as the base image")
 	}
 	if slices.ContainsFunc(earlier, func(e BootBudget) bool { return e.Accelerator == b.Accelerator }) {

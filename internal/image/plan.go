@@ -86,9 +86,8 @@ func NewPlan(r *Recipe, source ResolvedSource, inputs map[string][]byte) (*Plan,
 	for i, step := range plan.Steps {
 		digests[i] = step.Digest
 	}
-	digest, err := canonicalDigest(map[string]any{"source": source, "steps": digests})
-	plan.Digest = "sha256:" + digest
-	return plan, err
+	plan.Digest = "sha256:" + canonicalDigest(map[string]any{"source": source, "steps": digests})
+	return plan, nil
 }
 
 func checkInputs(r *Recipe, inputs map[string][]byte) Problems {
@@ -200,9 +199,9 @@ func (c Customizer) step(inputs map[string][]byte) (Step, error) {
 	default:
 		step.Network, step.Isolation, step.Windows = true, "vm", &c
 	}
-	digest, err := canonicalDigest(step) // before name and timeout are set
-	step.Name, step.Timeout, step.Digest = c.Name, c.Timeout, "sha256:"+digest
-	return step, err
+	step.Digest = "sha256:" + canonicalDigest(step) // before name and timeout are set
+	step.Name, step.Timeout = c.Name, c.Timeout
+	return step, nil
 }
 
 // shellScript is the script as a file: inline commands stop at the first

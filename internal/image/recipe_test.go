@@ -165,11 +165,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := r.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
+		return r.Digest()
 	}
 	base := digest(minimal)
 	lines := strings.SplitAfter(minimal, "\n")
@@ -315,8 +311,8 @@ func FuzzParseRecipe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseRecipe(data, ParseOptions{})
 		if err == nil {
-			if _, err := r.Digest(); err != nil {
-				t.Errorf("a valid recipe without a digest: %v", err)
+			if _, err := r.clone(); err != nil {
+				t.Errorf("a valid recipe that JSON cannot hold: %v", err)
 			}
 			return
 		}
