@@ -51,6 +51,8 @@ type Bytes interface {
 	// another file) in a location. recorded is called once, while what was stored is
 	// safe from collection: after it returned nil, a document names the digest.
 	Ingest(ctx context.Context, location, file string, recorded func(context.Context, Image) error, report func(percent int)) error
+	// Stat is what is known of an image that is stored in some region.
+	Stat(ctx context.Context, digest string) (Image, error)
 	// Export writes a stored image to a file that does not exist yet, in one of
 	// Formats. The file is complete and durable when it appears.
 	Export(ctx context.Context, location, digest, format, file string) error
@@ -119,8 +121,9 @@ func (s *service) versions() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeVersion, APIVersions: apiVersions,
 		Location: provider.LocationRequired, Tags: true,
-		ReadOnly: []string{"properties.replicationStatus", "properties.validationsProfile", "properties.hallmark", "properties.publishingProfile.publishedDate"},
-		Load:     s.loadVersion, Default: defaultVersion, Validate: s.validateVersion, Commit: commitVersion,
+		ReadOnly: []string{"properties.replicationStatus", "properties.validationsProfile", "properties.hallmark",
+			"properties.publishingProfile.publishedDate", "properties.storageProfile.osDiskImage.sizeInGB"},
+		Load: s.loadVersion, Default: defaultVersion, Validate: s.validateVersion, Commit: commitVersion,
 		CheckDelete: checkDeleteVersion,
 		Reconcile:   s.reconcileVersion, Workers: 2,
 		View:    viewVersion,

@@ -134,8 +134,10 @@ func (p *publication) take(ctx context.Context) error {
 		return err
 	}
 	if src.digest != "" {
-		found := src.image
-		found.ChunksNew, found.BytesNew, found.StoredBytes = 0, 0, 0 // nothing is stored anew for this version
+		found, err := p.Bytes.Stat(ctx, src.digest)
+		if err != nil {
+			return fmt.Errorf("looking for the bytes of %s: %w", src.id, err)
+		}
 		return p.record(ctx, found)
 	}
 	file, _, err := p.Artifacts.Resolve(src.uri)
@@ -161,7 +163,10 @@ func (p *publication) record(ctx context.Context, i Image) error {
 	p.mu.Lock()
 	p.st.Image = &i
 	p.mu.Unlock()
-	return p.update(ctx, func(d *provider.Draft) { d.Set("properties.hallmark", i) })
+	return p.update(ctx, func(d *provider.Draft) {
+		d.Set("properties.hallmark", i)
+		d.Set("properties.storageProfile.osDiskImage.sizeInGB", (i.VirtualSize+1<<30-1)>>30)
+	})
 }
 
 // replicate makes the replica in one region, unless it is there.

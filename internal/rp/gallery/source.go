@@ -1,10 +1,10 @@
 package gallery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
@@ -22,7 +22,6 @@ type loaded struct {
 type source struct {
 	id          string // as the client wrote it
 	digest, uri string
-	image       Image
 
 	osType, osState, generation string // "" where the source does not know
 	locations                   []string
@@ -86,13 +85,10 @@ type sourceBody struct {
 	Location   string
 	Properties struct {
 		ProvisioningState string
-		Hallmark          struct {
-			Image
-			BlobURI string
-		}
-		OSType           string // disks, snapshots
-		HyperVGeneration string
-		StorageProfile   struct {
+		Hallmark          struct{ ImageDigest string }
+		OSType            string // disks, snapshots
+		HyperVGeneration  string
+		StorageProfile    struct {
 			OSDisk struct {
 				OSType, OSState       string
 				BlobURI               string
@@ -131,7 +127,7 @@ func (s *service) follow(ctx context.Context, client provider.Client, found *sou
 		return arm.BadRequest(arm.CodeInvalidParameter, "properties.storageProfile", "The source %s is in the state '%s'. Wait until it is Succeeded.", id, st)
 	}
 	found.learn(id, b)
-	next := found.step(b)
+	next := found.step(id.Type(), b)
 	switch {
 	case found.digest != "":
 		return nil
@@ -139,7 +135,7 @@ func (s *service) follow(ctx context.Context, client provider.Client, found *sou
 		return s.checkBlob(found)
 	case next == "" || depth == 0:
 		return arm.BadRequest(arm.CodeInvalidParameter, "properties.storageProfile",
-			"The source %s has no bytes that an image can be made from. Make a managed image or a snapshot of it first.", id)
+			"The source %s is a disk that a machine may write to. Deallocate the machine, make a snapshot or a managed image, and use that.", id)
 	}
 	return s.follow(ctx, client, found, next, depth-1)
 }
@@ -178,22 +174,20 @@ func (f *source) learn(id arm.ID, b sourceBody) {
 	set(&f.generation, p.HyperVGeneration)
 }
 
-// step finds the bytes in a document, or the next document to ask.
-func (f *source) step(b sourceBody) (next string) {
-	h, disk := b.Properties.Hallmark, b.Properties.StorageProfile.OSDisk
-	switch {
-	case h.Digest != "":
-		f.digest, f.image = h.Digest, h.Image
-	case h.BlobURI != "":
-		f.uri = h.BlobURI
-	case disk.BlobURI != "":
-		f.uri = disk.BlobURI
+// step finds the bytes in a document, or the next document to ask. What a
+// disk says of its image is where it came from, not what is on it now.
+func (f *source) step(t arm.Type, b sourceBody) (next string) {
+	osDisk := b.Properties.StorageProfile.OSDisk
+	switch digest := b.Properties.Hallmark.ImageDigest; {
+	case t.Equal(typeDisk):
+	case t.Equal(typeVM):
+		next = osDisk.ManagedDisk.ID
+	case digest != "":
+		f.digest = digest
+	case osDisk.BlobURI != "":
+		f.uri = osDisk.BlobURI
 	default:
-		for _, id := range []string{disk.ManagedDisk.ID, disk.Snapshot.ID, b.Properties.SourceVirtualMachine.ID} {
-			if next == "" {
-				next = strings.TrimSpace(id)
-			}
-		}
+		next = cmp.Or(osDisk.ManagedDisk.ID, osDisk.Snapshot.ID, b.Properties.SourceVirtualMachine.ID)
 	}
 	return next
 }

@@ -278,16 +278,33 @@ func TestGalleryNamesAreUniqueInASubscription(t *testing.T) {
 	}
 }
 
-func TestSourceThroughAMachinesDisk(t *testing.T) {
+func TestSourceIsASnapshotOrAnImageOfIt(t *testing.T) {
+	w := newWorld(t)
+	snapshot, image := group.Resource(typeSnapshot, "snap"), group.Resource(typeImage, "captured")
+	w.engines.stored[digestOf("captured")] = true
+	w.must(t, "PUT", snapshot, `{"location":"eastus","properties":{"osType":"Linux","hallmark":{"imageDigest":"`+digestOf("captured")+`"}}}`, 201)
+	w.must(t, "PUT", image, `{"location":"eastus","properties":{"storageProfile":{"osDisk":{"snapshot":{"id":"`+snapshot.String()+`"}}}}}`, 201)
+	id := versionID("1.0.0")
+	w.must(t, "PUT", id, `{"location":"eastus","properties":{"storageProfile":{"source":{"id":"`+image.String()+`"}}}}`, 201)
+	w.settle(t, id)
+	body := w.get(t, id, "")
+	if got := arm.GetString(body, "properties.hallmark.imageDigest"); got != digestOf("captured") {
+		t.Errorf("digest %q of %s", got, body)
+	}
+	if got, _ := arm.Get(body, "properties.storageProfile.osDiskImage.sizeInGB"); string(got) != "1" {
+		t.Errorf("sizeInGB %s", got)
+	}
+}
+
+// A disk says which image it was made from, not what is on it now.
+func TestMachineAsSourceIsNotTakenForItsImage(t *testing.T) {
 	w := newWorld(t)
 	disk, vm := group.Resource(typeDisk, "osdisk"), group.Resource(typeVM, "web-1")
-	w.must(t, "PUT", disk, `{"location":"eastus","properties":{"osType":"Linux","hallmark":{"blobUri":"`+w.blob(t, "captured")+`"}}}`, 201)
-	w.must(t, "PUT", vm, `{"location":"eastus","properties":{"storageProfile":{"osDisk":{"managedDisk":{"id":"`+disk.String()+`"}}}}}`, 201)
-	id := versionID("1.0.0")
-	w.must(t, "PUT", id, `{"location":"eastus","properties":{"storageProfile":{"source":{"virtualMachineId":"`+vm.String()+`"}}}}`, 201)
-	w.settle(t, id)
-	if got := arm.GetString(w.get(t, id, ""), "properties.hallmark.imageDigest"); got != digestOf("captured") {
-		t.Errorf("digest %q of %s", got, w.get(t, id, ""))
+	w.must(t, "PUT", disk, `{"location":"eastus","properties":{"osType":"Linux","hallmark":{"imageDigest":"`+digestOf("its base")+`"}}}`, 201)
+	w.must(t, "PUT", vm, `{"location":"eastus","properties":{"hallmark":{"imageDigest":"`+digestOf("its base")+`"},"storageProfile":{"osDisk":{"managedDisk":{"id":"`+disk.String()+`"}}}}}`, 201)
+	body := w.must(t, "PUT", versionID("1.0.0"), `{"location":"eastus","properties":{"storageProfile":{"source":{"virtualMachineId":"`+vm.String()+`"}}}}`, 400)
+	if !strings.Contains(string(body), "make a snapshot or a managed image") {
+		t.Errorf("%s", body)
 	}
 }
 
