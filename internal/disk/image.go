@@ -160,14 +160,29 @@ func Measure(ctx context.Context, src string, srcFormat, format Format) (int64, 
 func Convert(ctx context.Context, src string, srcFormat Format, dst string, dstFormat Format) error {
 	temp := dst + ".part"
 	defer os.Remove(temp)
-	if dstFormat == VHD {
-		if err := convertVHD(ctx, src, srcFormat, temp); err != nil {
-			return err
-		}
-	} else if _, err := run(ctx, "qemu-img", "convert", "-q", "-f", string(srcFormat), "-O", string(dstFormat), "--", src, temp); err != nil {
+	if err := ConvertInto(ctx, src, srcFormat, temp, dstFormat); err != nil {
 		return err
 	}
 	return publish(temp, dst)
+}
+
+// ConvertInto is Convert for a caller that moves dst into place itself; when it
+// fails, part of dst may be there.
+func ConvertInto(ctx context.Context, src string, srcFormat Format, dst string, dstFormat Format) error {
+	if dstFormat == VHD {
+		return convertVHD(ctx, src, srcFormat, dst)
+	}
+	_, err := run(ctx, "qemu-img", "convert", "-q", "-f", string(srcFormat), "-O", string(dstFormat), "--", src, dst)
+	return err
+}
+
+// Copy copies a file's bytes, keeping holes and sharing blocks where the file
+// system can, and flushes them.
+func Copy(ctx context.Context, src, dst string) error {
+	if _, err := run(ctx, "cp", "--sparse=always", "--reflink=auto", "--", src, dst); err != nil {
+		return err
+	}
+	return SyncFile(dst)
 }
 
 // convertVHD goes through an overlay when the size must grow to a whole MiB, so

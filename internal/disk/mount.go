@@ -113,34 +113,35 @@ func randomName() string {
 }
 
 func (m *Mount) bring(ctx context.Context, format Format) error {
-	point := m.path(diskName)
-	if err := os.WriteFile(point, nil, 0o600); err != nil {
+	if err := m.openExport(ctx, format); err != nil {
 		return err
 	}
 	var err error
-	if m.export, err = startExport(ctx, m.image, format, point, m.readOnly); err != nil {
-		return err
-	}
 	if m.partition, err = m.findRoot(); err != nil {
 		return err
 	}
 	return m.mountRoot()
 }
 
+func (m *Mount) openExport(ctx context.Context, format Format) (err error) {
+	point := m.path(diskName)
+	if err := os.WriteFile(point, nil, 0o600); err != nil {
+		return err
+	}
+	m.export, err = startExport(ctx, m.image, format, point, m.readOnly)
+	return err
+}
+
 func (m *Mount) findRoot() (Partition, error) {
+	parts, err := m.partitions()
+	if err != nil {
+		return Partition{}, err
+	}
 	f, err := os.Open(m.path(diskName))
 	if err != nil {
 		return Partition{}, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Partition{}, err
-	}
-	parts, err := ReadGPT(f, info.Size())
-	if err != nil {
-		return Partition{}, fmt.Errorf("%w (%w)", ErrUnsupportedRoot, err)
-	}
 	return RootPartition(f, parts)
 }
 
