@@ -188,6 +188,9 @@ func (c *call) scopeOfList(ctx context.Context, t *ResourceType, scope arm.ID) e
 // types that exist at several, and otherwise all in the subscription or group.
 func (t *ResourceType) query(scope arm.ID) store.Query {
 	q := store.Query{Type: t.Type, SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup()}
+	if scope.Kind() != arm.KindTenant {
+		q.Prefix = scope.Key() + "/" // what a store finds fastest
+	}
 	if _, child := t.Type.Parent(); child {
 		q.Prefix = scope.Key() + "/" + t.Type.Name() + "/"
 	} else if t.Scopes&^(AtResourceGroup) != 0 && !t.Type.Equal(arm.TypeSubscription) && !t.Type.Equal(arm.TypeResourceGroup) {

@@ -23,8 +23,6 @@ var (
 	// ErrConflict: the document is not at the expected revision: somebody else
 	// wrote first. Read again and decide anew.
 	ErrConflict = errors.New("the document was changed by somebody else")
-	// ErrReadOnly: a write inside View.
-	ErrReadOnly = errors.New("a write in a read-only transaction")
 	// ErrClosed: the store has been closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrPruned: Since was asked for revisions whose tombstones are gone; list instead.

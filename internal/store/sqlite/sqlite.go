@@ -1,0 +1,249 @@
+// Package sqlite is the durable store: one SQLite file in WAL mode with
+// synchronous=FULL, so that a commit that returned survives a power cut.
+//
+// One writer goroutine commits; updates that wait at the same time share one commit
+// and its fsync. Readers see snapshots and never wait for the writer. Only one
+// process may open a file: a lock beside it says so. cmd imports it.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// ErrLocked: another process has the store open.
+var ErrLocked = errors.New("another process has the store open")
+
+// readers is how many snapshots may be read at the same time.
+const readers = 8
+
+// Store implements store.Store, Notifier, Backuper and Pruner.
+type Store struct {
+	path   string
+	lock   *os.File
+	write  *sql.DB // one connection
+	read   *sql.DB
+	writes chan *update
+	done   chan struct{} // closed when the writer has ended
+
+	mu      sync.RWMutex
+	changed chan struct{}
+	closed  bool
+}
+
+// Open opens or creates the file, brings its schema up to date (after taking a copy
+// beside it, named PATH.schemaN), and starts the writer. The folder must exist.
+func Open(ctx context.Context, path string) (*Store, error) {
+	lock, err := lockFile(path + ".lock")
+	if err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", path, err)
+	}
+	s := &Store{path: path, lock: lock, writes: make(chan *update, maxBatch), done: make(chan struct{}), changed: make(chan struct{})}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store %s: %w", path, err), s.closeFiles())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its other files the same mode
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if s.write, err = connect(s.path, 1); err != nil {
+		return err
+	}
+	if err := migrate(ctx, s.write, s.path); err != nil {
+		return err
+	}
+	if s.read, err = connect(s.path, readers); err != nil {
+		return err
+	}
+	w, err := newWriter(ctx, s)
+	if err != nil {
+		return err
+	}
+	go w.run()
+	return nil
+}
+
+func connect(path string, connections int) (*sql.DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: "file", Path: abs, RawQuery: url.Values{
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16000)"},
+	}.Encode()}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// lockFile takes the lock that keeps a second process away. The kernel frees it when
+// the process ends, however it ends.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("%w: stop it, or use another data folder", ErrLocked)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// View implements store.Store.
+func (s *Store) View(ctx context.Context, f func(store.ReadTx) error) error {
+	if s.isClosed() {
+		return store.ErrClosed
+	}
+	t, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return s.explain(ctx, "starting to read", err)
+	}
+	defer t.Rollback() // a snapshot has nothing to commit
+	return f(&tx{ctx: ctx, q: t})
+}
+
+// Since implements store.Store.
+func (s *Store) Since(ctx context.Context, revision int64, limit int) (cs []store.Change, newest int64, err error) {
+	if s.isClosed() {
+		return nil, 0, store.ErrClosed
+	}
+	t, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, 0, s.explain(ctx, "reading changes", err)
+	}
+	defer t.Rollback() // a snapshot has nothing to commit
+	var pruned int64
+	if err := t.QueryRowContext(ctx, `SELECT (SELECT value FROM counters WHERE name='revision'), (SELECT value FROM counters WHERE name='pruned')`).Scan(&newest, &pruned); err != nil {
+		return nil, 0, s.explain(ctx, "reading changes", err)
+	}
+	if revision != 0 && revision < pruned {
+		return nil, newest, store.ErrPruned
+	}
+	if limit <= 0 {
+		limit = -1
+	}
+	cs, err = changes(ctx, t, revision, limit)
+	return cs, newest, err
+}
+
+func changes(ctx context.Context, t *sql.Tx, revision int64, limit int) ([]store.Change, error) {
+	rows, err := t.QueryContext(ctx, `SELECT revision, key, type, 0 FROM documents WHERE revision > ?1
+		UNION ALL SELECT revision, key, type, 1 FROM tombstones WHERE revision > ?1 ORDER BY 1 LIMIT ?2`, revision, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading changes: %w", err)
+	}
+	defer rows.Close()
+	var cs []store.Change
+	for rows.Next() {
+		var c store.Change
+		if err := rows.Scan(&c.Revision, &c.Key, &c.Type, &c.Deleted); err != nil {
+			return nil, fmt.Errorf("reading changes: %w", err)
+		}
+		cs = append(cs, c)
+	}
+	return cs, rows.Err()
+}
+
+// Changed implements store.Notifier.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.changed
+}
+
+func (s *Store) notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Prune implements store.Pruner.
+func (s *Store) Prune(ctx context.Context, upTo int64) error {
+	return s.submit(ctx, func(t *tx) error {
+		_, err := t.q.ExecContext(ctx, `UPDATE counters SET value = max(value, coalesce((SELECT max(revision) FROM tombstones WHERE revision <= ?1), 0)) WHERE name = 'pruned'`, upTo)
+		if err == nil {
+			_, err = t.q.ExecContext(ctx, `DELETE FROM tombstones WHERE revision <= ?1`, upTo)
+		}
+		if err != nil {
+			return fmt.Errorf("pruning: %w", err)
+		}
+		t.wrote = true
+		return nil
+	})
+}
+
+// Backup implements store.Backuper.
+func (s *Store) Backup(ctx context.Context, path string) error {
+	if s.isClosed() {
+		return store.ErrClosed
+	}
+	return copyTo(ctx, s.read, path)
+}
+
+// Close waits for the writer to finish what it has.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.writes)
+	s.mu.Unlock()
+	<-s.done
+	return s.closeFiles()
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	for _, db := range []*sql.DB{s.read, s.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+func (s *Store) isClosed() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.closed
+}
+
+// explain prefers the reasons that callers know to those of the driver.
+func (s *Store) explain(ctx context.Context, what string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case s.isClosed():
+		return store.ErrClosed
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}

@@ -1,0 +1,235 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// tx is a transaction of either kind; only Update hands it out as one that writes.
+type tx struct {
+	ctx      context.Context
+	q        *sql.Tx
+	revision int64 // of the last change in this transaction
+	wrote    bool
+}
+
+const columns = `key, id, type, subscription, resource_group, location, tags, body, private, operations, deleting, revision, created_at, updated_at, created_by, updated_by`
+
+// Get implements store.ReadTx.
+func (t *tx) Get(key string) (*store.Document, error) {
+	d, err := scan(t.q.QueryRowContext(t.ctx, `SELECT `+columns+` FROM documents WHERE key = ?1`, strings.ToLower(key)))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("%s: %w", key, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", key, err)
+	}
+	return d, nil
+}
+
+// List implements store.ReadTx.
+func (t *tx) List(q store.Query) ([]*store.Document, error) {
+	text, args := selection(q.Normal())
+	rows, err := t.q.QueryContext(t.ctx, text, args...)
+	if err != nil {
+		return nil, fmt.Errorf("listing: %w", err)
+	}
+	defer rows.Close()
+	var ds []*store.Document
+	for rows.Next() {
+		d, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("listing: %w", err)
+		}
+		ds = append(ds, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("listing: %w", err)
+	}
+	return ds, nil
+}
+
+// selection is the statement for a Normal query.
+func selection(q store.Query) (string, []any) {
+	var where []string
+	var args []any
+	add := func(condition string, arg any) {
+		where, args = append(where, condition), append(args, arg)
+	}
+	for _, c := range [][2]string{{"type_key", q.Type.Key()}, {"subscription_key", q.SubscriptionID}, {"resource_group_key", q.ResourceGroup}, {"location_key", q.Location}} {
+		if c[1] != "" {
+			add(c[0]+" = ?", c[1])
+		}
+	}
+	if q.Prefix != "" {
+		add("key >= ?", q.Prefix)
+		if end, bounded := after(q.Prefix); bounded {
+			add("key < ?", end)
+		}
+	}
+	if q.After != "" {
+		add("key > ?", q.After)
+	}
+	text := `SELECT ` + columns + ` FROM documents`
+	if len(where) > 0 {
+		text += ` WHERE ` + strings.Join(where, " AND ")
+	}
+	text += ` ORDER BY key`
+	if q.Limit > 0 {
+		text += ` LIMIT ?`
+		args = append(args, q.Limit)
+	}
+	return text, args
+}
+
+// after is the smallest text that no text with the prefix reaches.
+func after(prefix string) (string, bool) {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1]), true
+		}
+	}
+	return "", false
+}
+
+// Put implements store.Tx.
+func (t *tx) Put(d *store.Document, expect int64) error {
+	key := strings.ToLower(d.ID)
+	if err := t.check(key, expect); err != nil {
+		return fmt.Errorf("storing %s: %w", d.ID, err)
+	}
+	t.revision++
+	d.Stamp(t.revision)
+	tags, operations, err := lists(d)
+	if err != nil {
+		return fmt.Errorf("storing %s: %w", d.ID, err)
+	}
+	_, err = t.q.ExecContext(t.ctx, `INSERT INTO documents (`+columns+`, type_key, subscription_key, resource_group_key, location_key)
+		VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)
+		ON CONFLICT (key) DO UPDATE SET id=?2, type=?3, subscription=?4, resource_group=?5, location=?6, tags=?7, body=?8, private=?9, operations=?10,
+		deleting=?11, revision=?12, created_at=?13, updated_at=?14, created_by=?15, updated_by=?16, type_key=?17, subscription_key=?18, resource_group_key=?19, location_key=?20`,
+		d.Key, d.ID, string(d.Type), d.SubscriptionID, d.ResourceGroup, d.Location, tags, blob(d.Body), blob(d.Private), operations, d.Deleting, d.Revision,
+		micros(d.CreatedAt), micros(d.UpdatedAt), d.CreatedBy, d.UpdatedBy,
+		d.Type.Key(), strings.ToLower(d.SubscriptionID), strings.ToLower(d.ResourceGroup), strings.ToLower(d.Location))
+	if err == nil && expect <= store.Absent {
+		_, err = t.q.ExecContext(t.ctx, `DELETE FROM tombstones WHERE key = ?1`, key)
+	}
+	if err != nil {
+		return fmt.Errorf("storing %s: %w", d.ID, err)
+	}
+	t.wrote = true
+	return nil
+}
+
+// Delete implements store.Tx.
+func (t *tx) Delete(key string, expect int64) error {
+	key = strings.ToLower(key)
+	var typ string
+	err := t.q.QueryRowContext(t.ctx, `SELECT type FROM documents WHERE key = ?1`, key).Scan(&typ)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("deleting %s: %w", key, store.ErrNotFound)
+	}
+	if err == nil {
+		err = t.check(key, expect)
+	}
+	if err != nil {
+		return fmt.Errorf("deleting %s: %w", key, err)
+	}
+	t.revision++
+	_, err = t.q.ExecContext(t.ctx, `DELETE FROM documents WHERE key = ?1`, key)
+	if err == nil {
+		_, err = t.q.ExecContext(t.ctx, `INSERT INTO tombstones (key, type, revision) VALUES (?1, ?2, ?3)
+			ON CONFLICT (key) DO UPDATE SET type = ?2, revision = ?3`, key, typ, t.revision)
+	}
+	if err != nil {
+		return fmt.Errorf("deleting %s: %w", key, err)
+	}
+	t.wrote = true
+	return nil
+}
+
+func (t *tx) check(key string, expect int64) error {
+	if expect == store.Any {
+		return nil
+	}
+	var revision int64 // 0 stands for absent, as in store.Absent
+	err := t.q.QueryRowContext(t.ctx, `SELECT revision FROM documents WHERE key = ?1`, key).Scan(&revision)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if revision != expect {
+		return store.ErrConflict
+	}
+	return nil
+}
+
+type scanner interface{ Scan(dest ...any) error }
+
+func scan(row scanner) (*store.Document, error) {
+	var d store.Document
+	var tags, operations sql.NullString
+	var created, updated sql.NullInt64
+	err := row.Scan(&d.Key, &d.ID, &d.Type, &d.SubscriptionID, &d.ResourceGroup, &d.Location, &tags, (*[]byte)(&d.Body), (*[]byte)(&d.Private), &operations,
+		&d.Deleting, &d.Revision, &created, &updated, &d.CreatedBy, &d.UpdatedBy)
+	if err != nil {
+		return nil, err
+	}
+	d.ETag = store.ETagOf(d.Revision)
+	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
+	if tags.Valid {
+		err = json.Unmarshal([]byte(tags.String), &d.Tags)
+	}
+	if operations.Valid && err == nil {
+		err = json.Unmarshal([]byte(operations.String), &d.Operations)
+	}
+	return &d, err
+}
+
+// lists are tags and operations as JSON, nil when empty.
+func lists(d *store.Document) (tags, operations any, err error) {
+	if len(d.Tags) > 0 {
+		b, err := json.Marshal(d.Tags)
+		if err != nil {
+			return nil, nil, err
+		}
+		tags = string(b)
+	}
+	if len(d.Operations) > 0 {
+		b, err := json.Marshal(d.Operations)
+		if err != nil {
+			return nil, nil, err
+		}
+		operations = string(b)
+	}
+	return tags, operations, nil
+}
+
+func blob(raw json.RawMessage) any {
+	if len(raw) == 0 {
+		return nil
+	}
+	return []byte(raw)
+}
+
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}
