@@ -242,3 +242,100 @@ func checkVHD(t *testing.T, path string) {
 		t.Errorf("footer % x of a file of %d bytes", footer[:84], len(file))
 	}
 }
+
+// TestReplicasOfOddImages puts data where qcow2's tables begin and end, in
+// images of up to 5 TiB.
+func TestReplicasOfOddImages(t *testing.T) {
+	needSystem(t)
+	const table = 512 << 20 // what one L2 table covers
+	for name, test := range map[string]struct {
+		size int64
+		data []int64
+	}{
+		"empty":             {1 << 30, nil},
+		"one sector":        {512, []int64{0}},
+		"last sector":       {table + 512, []int64{table}},
+		"around tables":     {5 * table, []int64{0, table - 512, table, 3*table - 70000, 5*table - 512}},
+		"far apart":         {5 << 40, []int64{0, 1<<40 - 512, 3<<40 + 12345*512, 5<<40 - 512}},
+		"around a cluster":  {1 << 20, []int64{65536 - 512, 131072, 262144 - 1024}},
+		"no whole clusters": {3*65536 + 1536, []int64{0, 3 * 65536, 3*65536 + 1024}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := filepath.Join(t.TempDir(), "disk.raw")
+			f, err := os.Create(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			errs := []error{f.Truncate(test.size)}
+			for _, at := range test.data {
+				_, err := f.WriteAt(bytes.Repeat([]byte{0xa5}, 512), at)
+				errs = append(errs, err)
+			}
+			if err := errors.Join(append(errs, f.Close())...); err != nil {
+				t.Fatal(err)
+			}
+			r := open(t, "west")
+			replica, _, err := r.Materialise(context.Background(), ingest(t, r, raw, "raw"), nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tool(t, "qemu-img", "check", "-q", "-f", "qcow2", replica.Path)
+			tool(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, replica.Path)
+			if err := r.Verify(context.Background(), replica.Digest, nil); err != nil {
+				t.Error(err) // compares the size too, which qemu-img does not
+			}
+		})
+	}
+}
+
+// TestVerifyFindsWhatAMachineWrote: a replica that something wrote to, in data
+// or where it had none, is no longer the image.
+func TestVerifyFindsWhatAMachineWrote(t *testing.T) {
+	needSystem(t)
+	raw := fileSystem(t, t.TempDir())
+	for name, write := range map[string]string{"in data": "write -P 1 1024 512", "in a hole": "write -P 1 280M 512"} {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, "west")
+			digest := ingest(t, r, raw, "raw")
+			replica, _, err := r.Materialise(context.Background(), digest, nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(replica.Path, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			tool(t, "qemu-io", "-c", write, replica.Path)
+			if err := r.Verify(context.Background(), digest, nil); !errors.Is(err, cas.ErrMismatch) {
+				t.Errorf("got error %v, want %v", err, cas.ErrMismatch)
+			}
+		})
+	}
+}
+
+// TestImageInUseIsRefused: an image that a machine is writing has no digest yet.
+func TestImageInUseIsRefused(t *testing.T) {
+	needSystem(t)
+	path := filepath.Join(t.TempDir(), "disk.qcow2")
+	tool(t, "qemu-img", "create", "-q", "-f", "qcow2", path, "64M")
+	writer := exec.Command("qemu-io", path) // waits for commands, with the image open for writing
+	input, err := writer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Wait()
+	defer input.Close()
+	if _, err := output.Read(make([]byte, 1)); err != nil { // its prompt
+		t.Fatal(err)
+	}
+	_, _, err = open(t, "west").Ingest(context.Background(), region.Image{Path: path, Format: "qcow2"}, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "lock") {
+		t.Errorf("got error %v, want one about the image's lock", err)
+	}
+}
