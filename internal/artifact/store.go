@@ -19,7 +19,7 @@ import (
 type Store struct {
 	dir      string
 	endpoint string
-	now      func() time.Time
+	since    func(fs.FileInfo) time.Time // when the file came, or was given again
 }
 
 // File is a file in the store.
@@ -32,7 +32,7 @@ type File struct {
 // killed process left. endpoint is this server's address without a trailing
 // slash, for URIs. Only one process may have a directory open.
 func Open(dir, endpoint string) (*Store, error) {
-	s := &Store{dir: dir, endpoint: strings.TrimSuffix(endpoint, "/"), now: time.Now}
+	s := &Store{dir: dir, endpoint: strings.TrimSuffix(endpoint, "/"), since: changed}
 	if err := os.RemoveAll(s.scratch()); err != nil {
 		return nil, fmt.Errorf("clean up artifacts: %w", err)
 	}
@@ -83,13 +83,47 @@ func (s *Store) put(ctx context.Context, path string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	// Also for bytes that were there before: a new time keeps Sweep away until the
-	// caller has written their name into a document.
-	now := s.now()
-	if err := os.Chtimes(target, now, now); err != nil {
+	// After a copy it is still there; and rename(2) leaves a second name of the same file.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return File{}, err
 	}
 	return file, syncDirectory(s.blobs())
+}
+
+// Link gives a finished file that stays where it is a place in the store, without
+// copying it where the file system allows. The caller knows the digest of its bytes and
+// vouches that they never change. Otherwise it is as Put.
+func (s *Store) Link(ctx context.Context, path string, digest Digest) (File, error) {
+	f, err := s.link(ctx, path, digest)
+	if err != nil {
+		return File{}, fmt.Errorf("keep %s as an artifact: %w", filepath.Base(path), err)
+	}
+	return f, nil
+}
+
+func (s *Store) link(ctx context.Context, path string, digest Digest) (File, error) {
+	if _, err := ParseDigest(string(digest)); err != nil {
+		return File{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return File{}, err
+	}
+	dir, err := s.Scratch()
+	if err != nil {
+		return File{}, err
+	}
+	defer os.RemoveAll(dir)
+	// Through a second name, because a link does not replace what is there.
+	if temp := filepath.Join(dir, string(digest)); os.Link(path, temp) == nil {
+		err = os.Rename(temp, s.path(digest))
+	} else {
+		err = s.copyIn(ctx, path, s.path(digest))
+	}
+	if err != nil {
+		return File{}, err
+	}
+	return File{Digest: digest, Size: info.Size()}, syncDirectory(s.blobs())
 }
 
 // sum reads the file, makes it durable and read-only.
@@ -113,7 +147,7 @@ func sum(ctx context.Context, path string) (File, error) {
 	return File{Digest: Digest(hex.EncodeToString(h.Sum(nil))), Size: n}, f.Sync()
 }
 
-// copyIn is Put across file systems: copy, sync, rename, and only then remove.
+// copyIn brings a file in from another file system: copy, sync, rename.
 func (s *Store) copyIn(ctx context.Context, path, target string) error {
 	in, err := os.Open(path)
 	if err != nil {
@@ -129,10 +163,10 @@ func (s *Store) copyIn(ctx context.Context, path, target string) error {
 	if _, err := io.Copy(out, reader{ctx, in}); err != nil {
 		return err
 	}
-	if err := errors.Join(out.Chmod(0o400), out.Sync(), os.Rename(out.Name(), target)); err != nil {
+	if err := errors.Join(out.Chmod(0o400), out.Sync()); err != nil {
 		return err
 	}
-	return os.Remove(path)
+	return os.Rename(out.Name(), target)
 }
 
 // URI is how others name the file.
@@ -175,7 +209,7 @@ func (s *Store) Sweep(ctx context.Context, before time.Time, named func(context.
 	var done Swept
 	for _, e := range entries {
 		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) || keep[Digest(e.Name())] || (err == nil && !info.ModTime().Before(before)) {
+		if errors.Is(err, fs.ErrNotExist) || keep[Digest(e.Name())] || (err == nil && !s.since(info).Before(before)) {
 			continue
 		}
 		if err == nil {
@@ -188,6 +222,16 @@ func (s *Store) Sweep(ctx context.Context, before time.Time, named func(context.
 		done.Bytes += info.Size()
 	}
 	return done, nil
+}
+
+// changed is the inode's change time, which a rename, a link and a chmod set: so bytes
+// that were there before and are given again count as new, and their new owner has time
+// to write their name into a document.
+func changed(info fs.FileInfo) time.Time {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(st.Ctim.Unix())
+	}
+	return info.ModTime()
 }
 
 // reader ends a long copy when its context ends.

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -107,16 +108,16 @@ func TestOpenRemovesScratchOfAKilledProcess(t *testing.T) {
 
 func TestSweepKeepsWhatIsNamedOrYoung(t *testing.T) {
 	s := open(t)
-	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	s.now = func() time.Time { return clock }
-	old, named := put(t, s, "old"), put(t, s, "named")
-	again := put(t, s, "put again")
-	clock = clock.Add(time.Hour)
-	young := put(t, s, "young")
-	put(t, s, "put again") // touched: its new owner has not named it yet
-
+	old, named, young := put(t, s, "old"), put(t, s, "named"), put(t, s, "young")
+	start := time.Now()
+	s.since = func(info fs.FileInfo) time.Time {
+		if info.Name() == string(young.Digest) {
+			return start.Add(time.Minute)
+		}
+		return start.Add(-time.Minute)
+	}
 	text := []byte(`{"artifactUri":"https://old-address` + PathPrefix + `sha256/` + string(named.Digest) + `"}`)
-	swept, err := s.Sweep(t.Context(), clock, func(context.Context) (map[Digest]bool, error) {
+	swept, err := s.Sweep(t.Context(), start, func(context.Context) (map[Digest]bool, error) {
 		found := map[Digest]bool{}
 		Mentioned(text, found)
 		return found, nil
@@ -124,13 +125,44 @@ func TestSweepKeepsWhatIsNamedOrYoung(t *testing.T) {
 	if err != nil || swept.Files != 1 || swept.Bytes != 3 {
 		t.Errorf("Sweep = %+v, %v", swept, err)
 	}
-	for _, f := range []File{named, again, young} {
+	for _, f := range []File{named, young} {
 		if _, _, err := s.Resolve(s.URI(f.Digest)); err != nil {
 			t.Errorf("%+v: %v", f, err)
 		}
 	}
 	if _, _, err := s.Resolve(s.URI(old.Digest)); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the unnamed file is still there: %v", err)
+	}
+}
+
+// Bytes that were given long ago and are given again must not be swept before their new
+// owner has named them.
+func TestGivingAgainMakesYoung(t *testing.T) {
+	s := open(t)
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("abc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, give := range []func() (File, error){
+		func() (File, error) { return s.Link(t.Context(), path, abc) },
+		func() (File, error) { return s.Link(t.Context(), path, abc) }, // the same inode
+		func() (File, error) { return s.Put(t.Context(), path) },
+	} {
+		before := time.Now().Add(-time.Second) // clocks of file systems are coarse
+		f, err := give()
+		if err != nil || f != (File{Digest: abc, Size: 3}) {
+			t.Fatalf("%+v, %v", f, err)
+		}
+		info, err := os.Stat(s.path(abc))
+		if err != nil || s.since(info).Before(before) {
+			t.Errorf("given now, and counts as of %v, %v", s.since(info), err)
+		}
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Put the file is still at its old place: %v", err)
+	}
+	if left, err := os.ReadDir(s.scratch()); err != nil || len(left) > 0 {
+		t.Errorf("scratch holds %v, %v", left, err)
 	}
 }
 
