@@ -98,7 +98,7 @@ func checkFirmware() check {
 const neededSpace = 12 << 30
 
 func (a *App) checkSpace() check {
-	dir, err := a.dir()
+	dir, err := a.Dir()
 	if err != nil {
 		return check{Name: "free space", Detail: err.Error()}
 	}

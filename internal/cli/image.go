@@ -13,7 +13,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/image"
-	"hallmark.dev/hallmark/internal/pipeline"
+	"hallmark.dev/hallmark/internal/lineage"
 )
 
 func (a *App) imageCommand() *cobra.Command {
@@ -148,7 +148,7 @@ func (s *session) findRun(ctx context.Context, name string) (string, error) {
 
 func (a *App) imagePromote() *cobra.Command {
 	return a.onGallery("promote GALLERY/DEFINITION/VERSION", "Let `latest` see a staged version without its tests having passed", func(ctx context.Context, s *session, id string) error {
-		return s.mark(ctx, id, map[string]any{pipeline.TagState: pipeline.MarkPublished}, map[string]any{"excludeFromLatest": false})
+		return s.mark(ctx, id, map[string]any{lineage.TagState: lineage.MarkPublished}, map[string]any{"excludeFromLatest": false})
 	})
 }
 
@@ -162,7 +162,7 @@ func (a *App) imageRetire() *cobra.Command {
 		if len(users) > 0 && !force {
 			return &Error{Code: ExitFailed, Err: fmt.Errorf("%d machines run this version:\n  %s", len(users), strings.Join(users, "\n  ")), Hint: "they go on running; retire it all the same with --force"}
 		}
-		return s.mark(ctx, id, map[string]any{pipeline.TagState: pipeline.MarkAged}, map[string]any{"excludeFromLatest": true})
+		return s.mark(ctx, id, map[string]any{lineage.TagState: lineage.MarkAged}, map[string]any{"excludeFromLatest": true})
 	})
 	c.Flags().BoolVar(&force, "force", false, "retire it although machines use it")
 	return c
@@ -181,7 +181,7 @@ func (a *App) imageRevoke() *cobra.Command {
 			ids = append(ids, more...)
 		}
 		for _, id := range ids {
-			tags := map[string]any{pipeline.TagState: pipeline.MarkRevoked, pipeline.TagReason: reason}
+			tags := map[string]any{lineage.TagState: lineage.MarkRevoked, lineage.TagReason: reason}
 			if err := s.mark(ctx, id, tags, map[string]any{"excludeFromLatest": true}); err != nil {
 				return err
 			}
@@ -250,7 +250,7 @@ func (s *session) descendants(ctx context.Context, version string) ([]string, er
 		var children []string
 		for _, v := range all {
 			tags, _ := v["tags"].(map[string]any)
-			source, _ := tags[pipeline.TagSource].(string)
+			source, _ := tags[lineage.TagSource].(string)
 			id, _ := v["id"].(string)
 			for _, parent := range parents {
 				if strings.EqualFold(source, parent) {

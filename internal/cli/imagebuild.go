@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -200,7 +202,8 @@ func (s *session) follow(ctx context.Context, id string) error {
 			Next   int64
 			Done   bool
 		}
-		if err := s.Do(ctx, azure.Request{Method: "POST", Path: id + "/readLog", APIVersion: apiHallmark, Body: map[string]int64{"offset": offset}}, &page); err != nil {
+		query := url.Values{"offset": {strconv.FormatInt(offset, 10)}}
+		if err := s.Do(ctx, azure.Request{Method: "GET", Path: id + "/log", APIVersion: apiHallmark, Query: query}, &page); err != nil {
 			return err
 		}
 		for _, e := range page.Events {

@@ -102,11 +102,10 @@ func writeTable(w io.Writer, value any, columns []column) error {
 
 // plainStyle is az's: headings over dashes, two spaces between columns.
 func plainStyle() table.Style {
-	style := table.StyleDefault
-	style.Options = table.Options{SeparateHeader: true}
-	style.Box = table.BoxStyle{MiddleHorizontal: "-", MiddleSeparator: " ", MiddleVertical: " ", PaddingRight: " "}
-	style.Format.Header = 0
-	return style
+	return table.Style{
+		Options: table.Options{SeparateHeader: true, SeparateColumns: true},
+		Box:     table.BoxStyle{MiddleHorizontal: "-", MiddleSeparator: "  ", MiddleVertical: "  "},
+	}
 }
 
 func rows(value any) []any {

@@ -41,7 +41,7 @@ func (a *App) upCommand() *cobra.Command {
 }
 
 func (a *App) up(ctx context.Context, listen, name string) error {
-	dir, err := a.dir()
+	dir, err := a.Dir()
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,8 @@ func (a *App) up(ctx context.Context, listen, name string) error {
 	return a.remember(dir, server, name)
 }
 
-func (a *App) dir() (instance.Dir, error) {
+// Dir is the data directory that --data names.
+func (a *App) Dir() (instance.Dir, error) {
 	absolute, err := filepath.Abs(a.dataDir)
 	return instance.Dir(absolute), err
 }
@@ -166,7 +167,7 @@ func (a *App) downCommand() *cobra.Command {
 }
 
 func (a *App) down(ctx context.Context) error {
-	dir, err := a.dir()
+	dir, err := a.Dir()
 	if err != nil {
 		return err
 	}
@@ -201,7 +202,7 @@ func (a *App) statusCommand() *cobra.Command {
 }
 
 func (a *App) status(ctx context.Context) error {
-	dir, err := a.dir()
+	dir, err := a.Dir()
 	if err != nil {
 		return err
 	}

@@ -28,15 +28,16 @@ func (d Dir) TLS() string           { return d.path("tls") }
 func (d Dir) CACertificate() string { return d.path("tls", "ca.crt") }
 func (d Dir) Keys() string          { return d.path("keys") }
 func (d Dir) AdminSecret() string   { return d.path("keys", "admin.secret") }
+func (d Dir) SealingKey() string    { return d.path("keys", "sealing.key") }
+func (d Dir) SigningKeys() string   { return d.path("keys", "signing") }
+func (d Dir) MetricsToken() string  { return d.path("keys", "metrics.token") }
 func (d Dir) Log() string           { return d.path("log", "server.log") }
-func (d Dir) Bases() string         { return d.path("cache", "bases") }
-func (d Dir) Layers() string        { return d.path("cache", "layers") }
-func (d Dir) Chunks() string        { return d.path("chunks") }
-func (d Dir) Artifacts() string     { return d.path("artifacts") }
+func (d Dir) RunLogs() string       { return d.path("log", "runs") }
+func (d Dir) Bases() string         { return d.path("bases") }
 func (d Dir) Builds() string        { return d.path("builds") }
+func (d Dir) Artifacts() string     { return d.path("artifacts") }
 func (d Dir) Machines() string      { return d.path("machines") }
-func (d Dir) Disks() string         { return d.path("disks") }
-func (d Dir) Network() string       { return d.path("network") }
+func (d Dir) Network() string       { return d.path("network.json") }
 func (d Dir) Regions() string       { return d.path("regions") }
 func (d Dir) lock() string          { return d.path("run", "lock") }
 func (d Dir) record() string        { return d.path("run", "server.json") }

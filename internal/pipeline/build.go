@@ -8,6 +8,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/image"
+	"hallmark.dev/hallmark/internal/lineage"
 )
 
 // template is what the pipeline reads of an image template.
@@ -107,7 +108,7 @@ func (d *Driver) templateDocument(run *Run) (any, error) {
 	rendered, err := recipe.ToTemplate(image.TemplateInput{
 		SubscriptionID: d.Place.Subscription, ResourceGroup: d.Place.Group,
 		Version: run.Version, Staged: true, Regions: []string{d.Place.Location},
-		Tags:     map[string]string{TagState: MarkStaged, TagRun: run.ID},
+		Tags:     map[string]string{lineage.TagState: lineage.MarkStaged, lineage.TagRun: run.ID},
 		Portable: d.Portable, Tattoo: []byte(run.Tattoo), TattooSignature: []byte(run.Signature),
 	})
 	if err != nil {

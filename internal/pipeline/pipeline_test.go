@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/lineage"
 )
 
 // drive takes a run to its end, as a controller would: an error means the same
@@ -28,7 +29,7 @@ func drive(t *testing.T, d *Driver, run *Run) {
 
 func stateOf(c *cloud, id string) string {
 	tags, _ := c.resources[strings.ToLower(id)]["tags"].(map[string]any)
-	state, _ := tags[TagState].(string)
+	state, _ := tags[lineage.TagState].(string)
 	return state
 }
 
@@ -56,7 +57,7 @@ func TestARunPublishesItsVersion(t *testing.T) {
 	if diff := cmp.Diff(want, profile); diff != "" {
 		t.Error(diff)
 	}
-	if stateOf(c, definitionID+"/versions/1.0.0") != MarkPublished || run.Statement == nil {
+	if stateOf(c, definitionID+"/versions/1.0.0") != lineage.MarkPublished || run.Statement == nil {
 		t.Error("the version is not marked as published, or nothing was signed")
 	}
 	for id := range c.resources {
@@ -96,7 +97,7 @@ func TestOnlyTheNewestVersionsStayCurrent(t *testing.T) {
 	for _, v := range []string{"1.0.0", "1.0.1", "1.0.2", "1.0.3"} {
 		got[v] = stateOf(c, definitionID+"/versions/"+v)
 	}
-	want := map[string]string{"1.0.0": MarkAged, "1.0.1": MarkAged, "1.0.2": MarkPublished, "1.0.3": MarkPublished}
+	want := map[string]string{"1.0.0": lineage.MarkAged, "1.0.1": lineage.MarkAged, "1.0.2": lineage.MarkPublished, "1.0.3": lineage.MarkPublished}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -113,8 +114,8 @@ func TestAFailedTestKeepsTheVersionOutOfLatest(t *testing.T) {
 	if !strings.Contains(run.Error.Message, "says hello") {
 		t.Errorf("the error does not name the test: %s", run.Error.Message)
 	}
-	if got := stateOf(c, definitionID+"/versions/1.0.0"); got != MarkStaged {
-		t.Errorf("the version is marked %q, want %q", got, MarkStaged)
+	if got := stateOf(c, definitionID+"/versions/1.0.0"); got != lineage.MarkStaged {
+		t.Errorf("the version is marked %q, want %q", got, lineage.MarkStaged)
 	}
 	profile := c.resources[strings.ToLower(definitionID+"/versions/1.0.0")]["properties"].(map[string]any)["publishingProfile"].(map[string]any)
 	if profile["excludeFromLatest"] != true {
@@ -159,7 +160,7 @@ func TestEveryRequestMayFail(t *testing.T) {
 				}
 				run := NewRun("01HALLMARKTEST0001", Order{})
 				drive(t, newDriver(t, c), run)
-				if run.Status != Succeeded || stateOf(c, definitionID+"/versions/1.0.0") != MarkPublished {
+				if run.Status != Succeeded || stateOf(c, definitionID+"/versions/1.0.0") != lineage.MarkPublished {
 					t.Errorf("status %s: %+v", run.Status, run.Error)
 				}
 			})

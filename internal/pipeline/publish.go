@@ -2,8 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
+
+	"hallmark.dev/hallmark/internal/lineage"
 )
 
 // promote shows a version that has passed its tests to everybody: `latest`
@@ -17,7 +20,7 @@ func (d *Driver) promote(ctx context.Context, run *Run, stage *Stage) error {
 		return err
 	}
 	tags, _ := document["tags"].(map[string]any)
-	if tags[TagState] != MarkPublished {
+	if tags[lineage.TagState] != lineage.MarkPublished {
 		if err := d.put(ctx, run.VersionID, apiGallery, d.promoted(run, document)); err != nil {
 			return err
 		}
@@ -50,10 +53,11 @@ func (d *Driver) promoted(run *Run, document map[string]any) map[string]any {
 	if tags == nil {
 		tags = map[string]any{}
 	}
-	tags[TagState] = MarkPublished
-	tags[TagPlan] = tagValue(run.PlanDigest)
-	tags[TagSource] = tagValue(sourceName(run.Source))
-	tags[TagRun] = run.ID
+	for name, value := range d.promotionTags(run) {
+		if value != "" {
+			tags[name] = tagValue(value)
+		}
+	}
 	profile := map[string]any{"excludeFromLatest": false, "targetRegions": d.targetRegions()}
 	if l := d.Recipe.Lifecycle; l != nil && l.EndOfLifeAfter.Std() > 0 {
 		profile["endOfLifeDate"] = d.Now().UTC().Add(l.EndOfLifeAfter.Std()).Format(time.RFC3339)
@@ -64,6 +68,27 @@ func (d *Driver) promoted(run *Run, document map[string]any) map[string]any {
 		"properties": map[string]any{"publishingProfile": profile, "storageProfile": map[string]any{}},
 	}
 }
+
+// promotionTags are what a gallery has to know of a version for itself.
+func (d *Driver) promotionTags(run *Run) map[string]string {
+	return map[string]string{
+		lineage.TagState: lineage.MarkPublished, lineage.TagPromoted: d.Now().UTC().Format(time.RFC3339),
+		lineage.TagPlan: run.PlanDigest, lineage.TagRecipe: run.RecipeDigest, lineage.TagCommit: run.Order.GitCommit,
+		lineage.TagSource: sourceName(run.Source), lineage.TagSourceDigest: run.Source.Digest,
+		lineage.TagImageDigest: run.ImageDigest, lineage.TagRun: run.ID,
+		lineage.TagLifecycleCurrent: strconv.Itoa(d.current()),
+	}
+}
+
+// current is how many of the newest versions count as approved.
+func (d *Driver) current() int {
+	if l := d.Recipe.Lifecycle; l != nil && l.Current > 0 {
+		return l.Current
+	}
+	return defaultCurrent
+}
+
+const defaultCurrent = 2
 
 func (d *Driver) regions() []string {
 	if len(d.Recipe.Regions) > 0 {
@@ -109,10 +134,10 @@ func (d *Driver) age(ctx context.Context, run *Run, stage *Stage) error {
 	}
 	aged := 0
 	for _, v := range d.beyondCurrent(versions) {
-		if v.Tags[TagState] != MarkPublished {
+		if v.Tags[lineage.TagState] != lineage.MarkPublished {
 			continue // aged, revoked and staged versions keep their mark
 		}
-		if err := d.mark(ctx, v, MarkAged); err != nil {
+		if err := d.mark(ctx, v, lineage.MarkAged); err != nil {
 			return err
 		}
 		aged++
@@ -127,10 +152,7 @@ func (d *Driver) age(ctx context.Context, run *Run, stage *Stage) error {
 
 // beyondCurrent are the published versions behind the newest lifecycle.current.
 func (d *Driver) beyondCurrent(versions []version) []version {
-	current := 2
-	if l := d.Recipe.Lifecycle; l != nil && l.Current > 0 {
-		current = l.Current
-	}
+	current := d.current()
 	var older []version
 	for range len(versions) {
 		v, ok := newest(versions)
@@ -160,7 +182,7 @@ func (d *Driver) mark(ctx context.Context, v version, mark string) error {
 	for key, value := range v.Tags {
 		tags[key] = value
 	}
-	tags[TagState] = mark
+	tags[lineage.TagState] = mark
 	return d.patch(ctx, v.ID, apiGallery, map[string]any{"tags": tags})
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/image"
+	"hallmark.dev/hallmark/internal/lineage"
 )
 
 // engineVersion is part of every plan's digest: a change of how plans are
@@ -35,10 +36,7 @@ func (d *Driver) resolve(ctx context.Context, run *Run, stage *Stage) error {
 	if err != nil {
 		return err
 	}
-	run.Source = source
-	if run.RecipeDigest, err = d.Recipe.Digest(); err != nil {
-		return failure("InvalidRecipe", "recipe", "%v", err)
-	}
+	run.Source, run.RecipeDigest = source, d.Recipe.Digest()
 	run.PlanDigest = planDigest(run.RecipeDigest, source)
 	stage.Message = sourceName(source)
 	versions, err := d.versions(ctx)
@@ -136,9 +134,9 @@ func (d *Driver) upToDate(run *Run, versions []version) (version, bool) {
 	if run.Order.IfBaseChanged {
 		age := d.Now().Sub(latest.Properties.PublishingProfile.PublishedDate)
 		old := run.Order.MaxAge > 0 && age > time.Duration(run.Order.MaxAge)*time.Second
-		return latest, latest.Tags[TagSource] == tagValue(sourceName(run.Source)) && !old
+		return latest, latest.Tags[lineage.TagSource] == tagValue(sourceName(run.Source)) && !old
 	}
-	return latest, latest.Tags[TagPlan] == tagValue(run.PlanDigest)
+	return latest, latest.Tags[lineage.TagPlan] == tagValue(run.PlanDigest)
 }
 
 // reserve chooses the run's version. Nothing is written: the runs that publish

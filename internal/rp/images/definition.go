@@ -81,10 +81,6 @@ func defaultPipeline(w *provider.Write) error {
 	if err != nil {
 		return nil // Validate says so
 	}
-	digest, err := recipe.Digest()
-	if err != nil {
-		return err
-	}
-	w.Doc.Body, err = arm.Set(w.Doc.Body, "properties.recipeDigest", digest)
+	w.Doc.Body, err = arm.Set(w.Doc.Body, "properties.recipeDigest", recipe.Digest())
 	return err
 }

@@ -9,6 +9,7 @@ package images
 
 import (
 	"context"
+	"net/http"
 	"regexp"
 	"sync"
 	"time"
@@ -72,8 +73,8 @@ func New(c Config) provider.Provider {
 			Reconcile: p.reconcile, Workers: runsAtOnce,
 			Actions: []provider.Action{
 				{Name: "cancel", Apply: cancelRun, WhileBusy: true},
-				{Name: "readLog", Apply: p.readLog, WhileBusy: true},
-				{Name: "junit", Apply: junitOfRun, WhileBusy: true},
+				{Name: "log", Method: http.MethodGet, Apply: p.readLog},
+				{Name: "junit", Method: http.MethodGet, Apply: junitOfRun},
 			},
 		},
 	}}

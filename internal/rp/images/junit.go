@@ -7,7 +7,7 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 )
 
-// junitOfRun is POST …/runs/R/junit: the test results for a CI system.
+// junitOfRun is GET …/runs/R/junit: the test results for a CI system.
 func junitOfRun(_ context.Context, w *provider.Write) (any, error) {
 	run, err := readRun(w.Doc.Body)
 	if err != nil {

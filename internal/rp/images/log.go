@@ -2,6 +2,7 @@ package images
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -56,7 +58,7 @@ func (l *runLog) append(e pipeline.Event) {
 // logPage is how many events one answer carries at most.
 const logPage = 500
 
-// LogPage is the answer to readLog. Next is the offset to ask for next, in
+// LogPage is the answer to GET …/runs/R/log?offset=N. Next is the offset to ask for next, in
 // bytes of the log; Done says that the run has ended and nothing follows.
 type LogPage struct {
 	Events []json.RawMessage `json:"events"`
@@ -65,17 +67,15 @@ type LogPage struct {
 }
 
 func (p *images) readLog(_ context.Context, w *provider.Write) (any, error) {
-	var asked struct{ Offset int64 }
-	if len(w.Request) > 0 {
-		if err := json.Unmarshal(w.Request, &asked); err != nil || asked.Offset < 0 {
-			return nil, arm.BadRequest(arm.CodeInvalidParameter, "offset", "offset must be a number of bytes, 0 or what the last answer gave as next.")
-		}
+	offset, err := strconv.ParseInt(cmp.Or(w.Query.Get("offset"), "0"), 10, 64)
+	if err != nil || offset < 0 {
+		return nil, arm.BadRequest(arm.CodeInvalidParameter, "offset", "offset must be a number of bytes: 0, or what the last answer gave as next.")
 	}
 	run, err := readRun(w.Doc.Body)
 	if err != nil {
 		return nil, err
 	}
-	page, err := readPage(logPath(p.LogDir, logName(w.ID)), asked.Offset)
+	page, err := readPage(logPath(p.LogDir, logName(w.ID)), offset)
 	if err != nil {
 		return nil, err
 	}
