@@ -38,8 +38,14 @@ type Host interface {
 // function into code of its own, for instance a constant parameter or a field
 // path resolved beforehand.
 type Binder interface {
-	// Bind returns nil code to leave the call to CallHost.
-	Bind(c *Compiler, call *Call) (Code, error)
+	// Bind answers ok = false to leave the call to CallHost.
+	Bind(c *Compiler, call *Call) (bound Bound, ok bool, err error)
+}
+
+// Bound is what a Binder makes of a call: Code, or a Value known beforehand.
+type Bound struct {
+	Code  Code // nil: Value
+	Value Value
 }
 
 // Env is the state of one evaluation. The zero Env with a Host is ready. It may
@@ -108,8 +114,11 @@ func constant(v Value) compiled {
 	return compiled{constant: v, isConst: true, run: func(*Env) (Value, error) { return v, nil }}
 }
 
-// Constant returns code for a value that a Binder knows at compile time.
-func Constant(v Value) Code { return constant(v).run }
+// Constant returns the value of an argument that depends on nothing.
+func (c *Compiler) Constant(n Node) (Value, bool) {
+	code, err := c.compile(n)
+	return code.constant, err == nil && code.isConst
+}
 
 // Fail returns an *Error at a node.
 func (c *Compiler) Fail(at Node, function, reason string) error {
@@ -200,9 +209,14 @@ func (c *Compiler) call(call *Call) (compiled, error) {
 	case fn.lazy != notLazy:
 		return c.lazyCall(fn.lazy, call)
 	case fn.host && c.binder != nil:
-		code, err := c.binder.Bind(c, call)
-		if err != nil || code != nil {
-			return compiled{run: code}, err
+		bound, ok, err := c.binder.Bind(c, call)
+		switch {
+		case err != nil:
+			return compiled{}, err
+		case ok && bound.Code == nil:
+			return constant(bound.Value), nil
+		case ok:
+			return compiled{run: bound.Code}, nil
 		}
 	}
 	args, err := c.args(call)

@@ -1,0 +1,56 @@
+package value
+
+import "slices"
+
+// With returns a copy of an object in which key has the value; the key of an
+// existing member keeps its spelling. Anything but an object counts as an empty
+// one.
+func (v Value) With(key string, val Value) Value {
+	b := &box{}
+	if v.kind == Object {
+		*b = box{members: slices.Clone(v.box.members), folded: v.box.folded}
+	}
+	m := member{key: key, hash: keyHash(key), val: val}
+	for i := len(b.members) - 1; i >= 0; i-- {
+		if have := &b.members[i]; have.key == key || b.folded && EqualASCII(have.key, key) {
+			have.val = val
+			return Value{kind: Object, box: b}
+		}
+	}
+	b.members = append(b.members, m)
+	return Value{kind: Object, box: b}
+}
+
+// Without returns a copy of an object that lacks key.
+func (v Value) Without(key string) Value {
+	if v.kind != Object {
+		return v
+	}
+	b := &box{folded: v.box.folded}
+	for _, m := range v.box.members {
+		if m.key != key && !(b.folded && EqualASCII(m.key, key)) {
+			b.members = append(b.members, m)
+		}
+	}
+	return Value{kind: Object, box: b}
+}
+
+// AsResource returns v, and everything in it, with keys that match ignoring
+// ASCII case.
+func (v Value) AsResource() Value {
+	switch v.kind {
+	case Array:
+		elems := make([]Value, len(v.box.elems))
+		for i, e := range v.box.elems {
+			elems[i] = e.AsResource()
+		}
+		v.box = &box{elems: elems, folded: true}
+	case Object:
+		members := slices.Clone(v.box.members)
+		for i := range members {
+			members[i].val = members[i].val.AsResource()
+		}
+		v.box = &box{members: members, folded: true}
+	}
+	return v
+}

@@ -1,0 +1,199 @@
+package policy
+
+import (
+	"fmt"
+
+	"hallmark.dev/hallmark/internal/expr/value"
+	"hallmark.dev/hallmark/internal/policy/alias"
+)
+
+const modifiableForbidden = alias.Forbidden
+
+// Input is what a rule is evaluated over.
+type Input struct {
+	Resource *Resource
+	// Context is an object with what the rule's functions may ask: resourceGroup,
+	// subscription, requestContext, policy, claims, and utcNow as a value.
+	Context Value
+	// Related answers existence checks; nil means that nothing is found.
+	Related Related
+}
+
+// Related finds related resources for auditIfNotExists and deployIfNotExists.
+type Related interface {
+	// FindRelated returns the resources that the query asks for; none is no error.
+	FindRelated(Query) ([]*Resource, error)
+}
+
+// Query describes the related resources that an existence check asks for. Empty
+// members do not restrict.
+type Query struct {
+	Primary           *Resource
+	Type              string
+	Name              string
+	Kind              string
+	ResourceGroupName string
+	ExistenceScope    string // resourceGroup (the default) or subscription
+}
+
+// State is what an evaluation came to.
+type State uint8
+
+// The states. Only Hit means that the effect applies.
+const (
+	None          State = iota // the rule does not hold, or its effect is disabled
+	Hit                        // the effect applies
+	NotApplicable              // the definition's mode leaves this resource out
+	Failed                     // evaluation failed: neither compliant nor not
+)
+
+var stateNames = [...]string{"none", "effect", "notApplicable", "error"}
+
+func (s State) String() string { return stateNames[s] }
+
+// Verdict is the result of one evaluation.
+type Verdict struct {
+	State   State
+	Effect  string // as written in the rule or parameter; with Hit
+	Family  Effect // what the effect is; with Hit
+	Details Value  // what the effect needs, expressions evaluated; Undefined if nothing
+	// Changes are what modify and append do to the document.
+	Changes *Changes
+	// Reason says why a resource is not applicable, or the effect disabled.
+	Reason      string
+	Problem     *Problem // with Failed
+	Diagnostics []Diagnostic
+}
+
+// Evaluate evaluates the rule.
+func (p *Program) Evaluate(in Input) Verdict {
+	if reason := modeExcludes(p.def.Mode, in.Resource); reason != "" {
+		return Verdict{State: NotApplicable, Reason: reason}
+	}
+	if p.plan.effect.code == nil && value.EqualASCII(p.plan.effect.constant.Str(), string(Disabled)) {
+		return Verdict{State: None, Reason: "the effect is disabled"}
+	}
+	f := newFrame(p.plan.slots, &in)
+	defer f.release()
+	return f.verdict(p, p.plan.rule.eval(f), &in)
+}
+
+// verdict turns the outcome of the rule into a verdict.
+func (f *frame) verdict(p *Program, o outcome, in *Input) Verdict {
+	var v Verdict
+	if o == yes {
+		v = f.applied(p, in)
+	}
+	if f.problem != nil {
+		v = Verdict{State: Failed, Problem: p.positioned(f.problem)}
+	}
+	v.Diagnostics = f.notes
+	return v
+}
+
+// positioned completes a problem with what the definition's text tells.
+func (p *Program) positioned(problem *Problem) *Problem {
+	if problem.Path == "" {
+		problem.Path = p.def.rulePath
+	}
+	return problem
+}
+
+// applied evaluates the effect of a rule that holds.
+func (f *frame) applied(p *Program, in *Input) Verdict {
+	path := join(p.def.rulePath, "then.effect")
+	name, ok := p.plan.effect.value(f, path)
+	if !ok {
+		return Verdict{}
+	}
+	if name.Kind() != value.String {
+		f.fail(path, fmt.Errorf("the effect is the %s, not text; is a parameter missing?", name.Kind()))
+		return Verdict{}
+	}
+	v := Verdict{State: Hit, Effect: name.Str(), Family: EffectNamed(name.Str())}
+	if v.Family == Disabled {
+		return Verdict{State: None, Reason: "the effect is disabled"}
+	}
+	f.details(p, &v, in)
+	return v
+}
+
+// details evaluates what the effect needs.
+func (f *frame) details(p *Program, v *Verdict, in *Input) {
+	d := &p.plan.details
+	s := d.shape
+	if !d.effectFixed && v.Family != Other {
+		s = shapeFor(v.Family, d, p.def.existence != nil)
+		if s != bareShape && s != d.shape {
+			f.fail(p.def.detailsPath(), fmt.Errorf("the details do not fit the effect %s", v.Effect))
+			return
+		}
+	}
+	switch s {
+	case existenceShape:
+		f.existence(p, v, in)
+	case modifyShape, appendShape:
+		f.operations(p, v, s)
+	}
+}
+
+// existence looks for related resources. The effect applies unless one of them
+// meets the existence condition.
+func (f *frame) existence(p *Program, v *Verdict, in *Input) {
+	d, path := &p.plan.details, p.def.detailsPath()
+	q := Query{Primary: in.Resource}
+	for _, part := range []struct {
+		from *operand
+		into *string
+		key  string
+	}{
+		{&d.existence.typ, &q.Type, "type"}, {&d.existence.name, &q.Name, "name"}, {&d.existence.kind, &q.Kind, "kind"},
+		{&d.existence.resourceGroup, &q.ResourceGroupName, "resourceGroupName"}, {&d.existence.scope, &q.ExistenceScope, "existenceScope"},
+	} {
+		text, ok := part.from.value(f, join(path, part.key))
+		if !ok {
+			return
+		}
+		if text.Kind() != value.String && !(text.IsUndefined() && part.from.code == nil) {
+			f.fail(join(path, part.key), fmt.Errorf("%s must be text, not the %s", part.key, text.Kind()))
+			return
+		}
+		*part.into = text.Str()
+	}
+	if in.Related != nil {
+		found, err := in.Related.FindRelated(q)
+		if err != nil {
+			f.fail(path, fmt.Errorf("looking for the related %s: %w", q.Type, err))
+			return
+		}
+		if satisfied, ok := f.anyMeets(p.plan.existence, found); !ok || satisfied {
+			*v = Verdict{State: None, Reason: "the related " + q.Type + " exists"}
+			return
+		}
+	}
+	fields := []value.Field{{Key: "type", Value: value.FromString(q.Type)}}
+	if roles, ok := d.members["roledefinitionids"]; ok {
+		fields = append(fields, value.Field{Key: "roleDefinitionIds", Value: roles})
+	}
+	v.Details = value.FromFields(fields)
+}
+
+// anyMeets reports whether one of the related resources meets the existence
+// condition, if there is one; ok is false when evaluating failed.
+func (f *frame) anyMeets(condition test, found []*Resource) (met, ok bool) {
+	primary := f.doc
+	defer func() { f.doc = primary }()
+	for _, r := range found {
+		if condition == nil {
+			return true, true
+		}
+		f.doc = r
+		switch condition.eval(f) {
+		case yes:
+			return true, true
+		case failed:
+			return false, false
+		}
+	}
+	return false, true
+}

@@ -1,0 +1,82 @@
+package policy
+
+import (
+	"strings"
+
+	"hallmark.dev/hallmark/internal/expr/value"
+)
+
+// modeExcludes says why a definition of this mode does not look at a resource,
+// "" if it does.
+func modeExcludes(mode string, r *Resource) string {
+	switch {
+	case mode == "" || value.EqualASCII(mode, "All"):
+		return ""
+	case value.EqualASCII(mode, "Indexed"):
+		if !indexed(r) {
+			return "mode Indexed looks only at types with tags and location, and " + r.typ + " has none"
+		}
+		return ""
+	case strings.Contains(mode, "."):
+		return "mode " + mode + " is evaluated by that service's data plane, not here"
+	}
+	return ""
+}
+
+// untracked are namespaces, and types, whose resources have no tags and location.
+var untracked = []string{
+	"microsoft.authorization/", "microsoft.management/", "microsoft.policyinsights/", "microsoft.security/",
+	"microsoft.guestconfiguration/", "microsoft.advisor/", "microsoft.consumption/", "microsoft.costmanagement/",
+	"microsoft.insights/diagnosticsettings", "microsoft.subscription/", "microsoft.billing/",
+	"microsoft.resources/subscriptions", "microsoft.resources/deployments", "microsoft.resources/tags",
+	"microsoft.resourcegraph/", "microsoft.features/", "microsoft.aadiam/", "microsoft.aad/diagnosticsettings",
+	"microsoft.securityinsights/", "microsoft.kubernetesconfiguration/", "microsoft.resourcehealth/", "microsoft.support/",
+}
+
+// trackedChildren are nested types that do carry tags and location.
+var trackedChildren = map[string]bool{
+	"microsoft.web/sites/slots": true, "microsoft.sql/servers/databases": true, "microsoft.sql/servers/elasticpools": true,
+	"microsoft.sql/managedinstances/databases": true, "microsoft.sql/servers/jobagents": true,
+	"microsoft.compute/galleries/images": true, "microsoft.compute/galleries/images/versions": true,
+	"microsoft.compute/galleries/applications": true, "microsoft.compute/galleries/applications/versions": true,
+	"microsoft.compute/virtualmachines/extensions": true, "microsoft.compute/virtualmachines/runcommands": true,
+	"microsoft.compute/hostgroups/hosts": true, "microsoft.hybridcompute/machines/extensions": true,
+	"microsoft.media/mediaservices/liveevents": true, "microsoft.media/mediaservices/streamingendpoints": true,
+	"microsoft.synapse/workspaces/sqlpools": true, "microsoft.synapse/workspaces/bigdatapools": true,
+	"microsoft.synapse/workspaces/kustopools": true, "microsoft.synapse/workspaces/scopepools": true,
+	"microsoft.notificationhubs/namespaces/notificationhubs": true, "microsoft.powerbi/tenants/workspaces": true,
+	"microsoft.timeseriesinsights/environments/eventsources": true, "microsoft.healthcareapis/workspaces/dicomservices": true,
+	"microsoft.healthcareapis/workspaces/fhirservices": true, "microsoft.healthcareapis/workspaces/iotconnectors": true,
+	"microsoft.cdn/profiles/endpoints": true, "microsoft.cdn/profiles/afdendpoints": true,
+	"microsoft.netapp/netappaccounts/capacitypools": true, "microsoft.netapp/netappaccounts/capacitypools/volumes": true,
+	"microsoft.machinelearningservices/workspaces/onlineendpoints": true, "microsoft.machinelearningservices/workspaces/computes": true,
+	"microsoft.network/networkmanagers/ipampools": true, "microsoft.network/networkwatchers/flowlogs": true,
+	"microsoft.network/networkwatchers/connectionmonitors": true, "microsoft.network/privatednszones/virtualnetworklinks": true,
+	"microsoft.devcenter/projects/pools": true, "microsoft.automation/automationaccounts/runbooks": true,
+	"microsoft.automation/automationaccounts/configurations": true, "microsoft.containerregistry/registries/replications": true,
+	"microsoft.containerregistry/registries/webhooks": true, "microsoft.containerregistry/registries/tasks": true,
+	"microsoft.devtestlab/labs/virtualmachines": true, "microsoft.cognitiveservices/accounts/projects": true,
+}
+
+// indexed reports whether resources of the type carry tags and location. There
+// is no public list: a document that has them shows it; otherwise top-level types
+// do, apart from the known exceptions, and nested ones do not, apart from theirs.
+func indexed(r *Resource) bool {
+	if r.typ == "" || !r.root.Find(keyLocation).IsNothing() || !r.root.Find(keyTags).IsNothing() {
+		return !isContainer(r.typ)
+	}
+	typ := value.LowerASCII(r.typ)
+	for _, prefix := range untracked {
+		if strings.HasPrefix(typ, prefix) {
+			return false
+		}
+	}
+	return strings.Count(typ, "/") == 1 || trackedChildren[typ]
+}
+
+// isContainer says that a type is a subscription or resource group: they may
+// have tags, but only mode All looks at them.
+func isContainer(typ string) bool {
+	return value.EqualASCII(typ, "Microsoft.Resources/subscriptions") || value.EqualASCII(typ, "Microsoft.Resources/subscriptions/resourceGroups") ||
+		value.EqualASCII(typ, "Microsoft.Resources/resourceGroups")
+}
