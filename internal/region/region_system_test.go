@@ -47,7 +47,7 @@ func fileSystem(t *testing.T, dir string) string {
 	return raw
 }
 
-func open(t *testing.T, name string) *region.Region {
+func open(t testing.TB, name string) *region.Region {
 	t.Helper()
 	r, err := region.Open(name, filepath.Join(t.TempDir(), name))
 	if err != nil {
@@ -338,4 +338,107 @@ func TestImageInUseIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "lock") {
 		t.Errorf("got error %v, want one about the image's lock", err)
 	}
+}
+
+// TestTheDocumentsCheck runs, word for word, the commands that docs/on-disk.md
+// gives to somebody who has a manifest and an image but not Hallmark.
+func TestTheDocumentsCheck(t *testing.T) {
+	needSystem(t)
+	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "on-disk.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(document), "```sh\n")
+	script, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/on-disk.md has no commands")
+	}
+	dir := t.TempDir()
+	raw := fileSystem(t, dir)
+	r := open(t, "west")
+	digest := ingest(t, r, raw, "raw")
+	m, err := r.Manifest(context.Background(), digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "manifest"), m.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func() (string, error) {
+		cmd := exec.Command("bash", "-c", script)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run(); err != nil || out != digest.Hex()+"  manifest\n" {
+		t.Errorf("of the image: %v\n%s", err, out)
+	}
+	if out, err := run(); err != nil || !strings.Contains(out, "differs at 1024\n") && !strings.Contains(out, "differs at 0\n") {
+		t.Errorf("of an image whose data the first run has cleared: %v\n%.300s", err, out)
+	}
+}
+
+// TestRepair loses every chunk, and then a replica too; each is mended from
+// what is left.
+func TestRepair(t *testing.T) {
+	needSystem(t)
+	ctx := context.Background()
+	raw := fileSystem(t, t.TempDir())
+	west := open(t, "west")
+	digest := ingest(t, west, raw, "raw")
+	root := filepath.Join(t.TempDir(), "east")
+	lose := func(r *region.Region) *region.Region {
+		r.Close()
+		packs, err := filepath.Glob(filepath.Join(root, "chunks", "packs", "*"))
+		if err != nil || len(packs) == 0 {
+			t.Fatalf("no packs: %v", err)
+		}
+		for _, pack := range packs {
+			if err := os.Remove(pack); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return reopen(t, root)
+	}
+	roots := func(context.Context) ([]cas.Digest, error) { return []cas.Digest{digest}, nil }
+	problems := func(check func(found func(region.Problem)) error) (all []region.Problem) {
+		if err := check(func(p region.Problem) { all = append(all, p) }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	east := reopen(t, root)
+	if _, _, err := east.Materialise(ctx, digest, west.Chunks(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{"its replica", "another region", "nothing"} {
+		east = lose(east)
+		var others []cas.Reader
+		if from != "its replica" {
+			if err := east.Remove(ctx, digest, nobody); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if from == "another region" {
+			others = []cas.Reader{west.Chunks()}
+		}
+		check := func(found func(region.Problem)) error { return east.Check(ctx, roots, found) }
+		if found := problems(check); len(found) != 1 || found[0].Image != digest || !errors.Is(found[0], cas.ErrNotFound) {
+			t.Errorf("from %s: problems before %v", from, found)
+		}
+		left := problems(func(found func(region.Problem)) error { return east.Repair(ctx, roots, others, found) })
+		if (len(left) > 0) != (from == "nothing") || len(problems(check)) != len(left) {
+			t.Errorf("from %s: left %v", from, left)
+		}
+	}
+}
+
+func reopen(t *testing.T, root string) *region.Region {
+	t.Helper()
+	r, err := region.Open("east", root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
 }

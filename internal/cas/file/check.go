@@ -8,30 +8,40 @@ import (
 	"hallmark.dev/hallmark/internal/cas"
 )
 
-// Check reads every chunk and compares it with its name, and calls found for
-// each that is damaged, and for each pack that Open could not read. The error is
-// only about the check itself.
-func (s *Store) Check(ctx context.Context, found func(Damage)) error {
-	for _, d := range s.Damaged() {
-		found(d)
-	}
+// Walk reads every chunk, verified, in no order; chunks that come or go meanwhile may
+// or may not be among them. A damaged chunk reaches visit with its error, a
+// Damage, and no data. Walk ends with visit's first error.
+func (s *Store) Walk(ctx context.Context, visit func(id cas.ID, data []byte, damage error) error) error {
 	for _, content := range s.contents() {
 		for _, r := range content {
-			_, err := s.Get(ctx, r.id)
-			if ctx.Err() != nil {
-				return ctx.Err()
+			data, err := s.Get(ctx, r.id)
+			if errors.Is(err, cas.ErrNotFound) {
+				continue // collected meanwhile
 			}
-			var damage Damage
-			switch {
-			case err == nil || errors.Is(err, cas.ErrNotFound): // collected meanwhile
-			case errors.As(err, &damage):
-				found(damage)
-			default:
-				return fmt.Errorf("check chunk store %s: %w", s.dir, err)
+			if err != nil && !errors.As(err, new(Damage)) {
+				return fmt.Errorf("walk chunk store %s: %w", s.dir, err)
+			}
+			if err := visit(r.id, data, err); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// Check calls found for each chunk whose bytes do not match its name, and for
+// each pack that Open could not read. The error is only about the check itself.
+func (s *Store) Check(ctx context.Context, found func(Damage)) error {
+	for _, d := range s.Damaged() {
+		found(d)
+	}
+	return s.Walk(ctx, func(_ cas.ID, _ []byte, err error) error {
+		var damage Damage
+		if errors.As(err, &damage) {
+			found(damage)
+		}
+		return nil
+	})
 }
 
 // Drop forgets a damaged chunk, so that it can be put again: from another

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,21 +13,29 @@ import (
 	"hallmark.dev/hallmark/internal/region"
 )
 
-// TestMeasure measures with real images, named in HALLMARK_MEASURE_IMAGES as
+// BenchmarkImages measures with real images, named in HALLMARK_MEASURE_IMAGES as
 // absolute qcow2 paths separated by colons: how many new bytes each version
-// brings after the ones before, and how fast things go. It asserts nothing.
-func TestMeasure(t *testing.T) {
+// brings after the ones before, and how fast things go. Run it with
+// -bench Images -benchtime 1x; it asserts nothing.
+func BenchmarkImages(b *testing.B) {
 	images := os.Getenv("HALLMARK_MEASURE_IMAGES")
 	if images == "" {
-		t.Skip("a measurement, not a test: set HALLMARK_MEASURE_IMAGES to qcow2 files separated by colons")
+		b.Skip("set HALLMARK_MEASURE_IMAGES to qcow2 files separated by colons")
 	}
-	west, east := open(t, "west"), open(t, "east")
-	for _, path := range strings.Split(images, ":") {
-		measure(t, west, east, path)
+	for b.Loop() {
+		west, east := open(b, "west"), open(b, "east")
+		for _, path := range strings.Split(images, ":") {
+			measure(b, west, east, path)
+		}
 	}
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("peak resident memory %d MiB", usage.Maxrss>>10)
 }
 
-func measure(t *testing.T, west, east *region.Region, path string) {
+func measure(t *testing.B, west, east *region.Region, path string) {
 	ctx := context.Background()
 	start := time.Now()
 	m, in, err := west.Ingest(ctx, region.Image{Path: path, Format: "qcow2"}, nil, nil)
