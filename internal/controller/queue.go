@@ -97,6 +97,17 @@ func (q *queue) active() int {
 	return n
 }
 
+// failing is how many keys wait for another try.
+func (q *queue) failing() int {
+	n := 0
+	for _, k := range q.keys {
+		if k.failures > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 func (k *keyState) stopTimer() {
 	if k.timer != nil {
 		k.timer.Stop()

@@ -242,6 +242,15 @@ func (r *Runner) stopTimers() {
 // WaitIdle waits until every change so far, and those that follow from it, have
 // been reconciled. Keys that wait for a later time or for a backoff do not count.
 func (r *Runner) WaitIdle(ctx context.Context) error {
+	return r.waitFor(ctx, (*queue).active)
+}
+
+// WaitRest is WaitIdle that also waits for keys that are backing off after an error.
+func (r *Runner) WaitRest(ctx context.Context) error {
+	return r.waitFor(ctx, func(q *queue) int { return q.active() + q.failing() })
+}
+
+func (r *Runner) waitFor(ctx context.Context, active func(*queue) int) error {
 	for {
 		_, newest, err := r.Store.Since(ctx, 0, 1)
 		if err != nil {
@@ -250,7 +259,7 @@ func (r *Runner) WaitIdle(ctx context.Context) error {
 		r.mu.Lock()
 		idle, moved := r.seen >= newest, r.moved
 		for _, q := range r.queues {
-			idle = idle && q.active() == 0
+			idle = idle && active(q) == 0
 		}
 		r.mu.Unlock()
 		if idle {

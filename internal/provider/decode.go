@@ -44,8 +44,8 @@ func (c *call) decodeObject(t *ResourceType) (json.RawMessage, error) {
 
 // draft makes the document that a PUT or PATCH asks for. What only the server writes
 // comes from old, whatever the client sent. The errors are the client's.
-func (c *call) draft(t *ResourceType, old *store.Document, request json.RawMessage) (*store.Document, []*arm.Error, error) {
-	doc := c.newDocument(t)
+func (c *call) draft(t *ResourceType, id arm.ID, old *store.Document, request json.RawMessage) (*store.Document, []*arm.Error, error) {
+	doc := &store.Document{ID: id.String(), Type: t.Type, SubscriptionID: id.Subscription(), ResourceGroup: id.ResourceGroup()}
 	if old != nil {
 		doc = old.Clone()
 	}
@@ -91,11 +91,6 @@ func keep(body, stored json.RawMessage, paths []string) (json.RawMessage, error)
 		}
 	}
 	return body, nil
-}
-
-func (c *call) newDocument(t *ResourceType) *store.Document {
-	id := c.p.reg.canonical(c.path.ID)
-	return &store.Document{ID: id.String(), Type: t.Type, SubscriptionID: id.Subscription(), ResourceGroup: id.ResourceGroup()}
 }
 
 // arrange puts what clients look for first and writes the id as the server spells it.

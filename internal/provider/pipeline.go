@@ -246,11 +246,16 @@ func (c *call) notAllowed() error {
 	return arm.Errorf(405, arm.CodeMethodNotAllowed, "The method %s is not possible on '%s'.", c.Method, c.path.ID.Type()).At(c.Path)
 }
 
-// checkID checks the scope, and the names of all levels that the type has.
+// checkID refuses scopes that the type cannot be at.
 func (t *ResourceType) checkID(id arm.ID) error {
 	if _, child := t.Type.Parent(); !child && !t.allows(id.Scope()) {
 		return arm.Errorf(404, arm.CodeInvalidResourceType, "The resource type '%s' does not exist at a %s.", t.Type, id.Scope().Kind()).At(id.String())
 	}
+	return nil
+}
+
+// checkName is asked of new resources; on others any case of the name will do.
+func (t *ResourceType) checkName(id arm.ID) error {
 	if t.Name != nil && !t.Name.MatchString(id.Name()) {
 		return arm.BadRequest(arm.CodeInvalidResourceName, id.String(), "The name '%s' of the %s is not allowed: %s.", id.Name(), t.Type.Name(), t.nameHint())
 	}

@@ -49,7 +49,7 @@ func (c *call) writeOnce(ctx context.Context, t *ResourceType, request json.RawM
 		return nil, err
 	}
 	var errs []*arm.Error
-	if w.Doc, errs, err = c.draft(t, w.Old, request); err != nil {
+	if w.Doc, errs, err = c.draft(t, w.ID, w.Old, request); err != nil {
 		return nil, err
 	}
 	if err := c.decide(ctx, w, errs); err != nil {
@@ -92,16 +92,21 @@ func (c *call) prepare(ctx context.Context, t *ResourceType, action string, requ
 		if err != nil {
 			return err
 		}
-		return c.p.checkParents(tx, w)
+		if err := c.p.checkParents(tx, w); err != nil {
+			return err
+		}
+		return c.p.spell(tx, w)
 	})
 	if err != nil {
 		return nil, err
 	}
-	w.ID = c.p.reg.canonical(w.ID)
 	if w.Old != nil {
 		w.ID = w.Old.ARMID() // as first written
 	}
-	return w, c.conditions(w)
+	if err := c.conditions(w); err != nil || w.Old != nil || action != "write" {
+		return w, err
+	}
+	return w, t.checkName(w.ID)
 }
 
 // checkParents: subscription, group and parent resource must exist and stay.
@@ -127,6 +132,27 @@ func (p *Pipeline) checkParents(tx store.ReadTx, w *Write) error {
 		if d.Deleting && !(w.Old != nil && w.Old.Deleting) {
 			return deleting(parent)
 		}
+	}
+	return nil
+}
+
+// spell writes the id of a new resource with its parents' names as they were first
+// written, so that one group does not appear under two spellings.
+func (p *Pipeline) spell(tx store.ReadTx, w *Write) error {
+	w.ID = p.reg.canonical(w.ID)
+	for parent := w.ID.Parent(); !parent.IsRoot(); parent = parent.Parent() {
+		d, err := tx.Get(parent.Key())
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		id, err := arm.ParseID(d.ID + w.ID.String()[len(parent.String()):])
+		if err == nil {
+			w.ID = id
+		}
+		return err
 	}
 	return nil
 }

@@ -226,6 +226,11 @@ func (s *Server) send(t testing.TB, method, target, token string, body any) (int
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
+	return s.roundTrip(t, r)
+}
+
+func (s *Server) roundTrip(t testing.TB, r *http.Request) (int, http.Header, []byte) {
+	t.Helper()
 	resp, err := s.HTTP.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -334,4 +339,17 @@ func Query(path, version string, more ...string) string {
 		q.Set(more[i], more[i+1])
 	}
 	return path + "?" + q.Encode()
+}
+
+// RunToRest runs the controllers of a server that was started without them until
+// nothing is left to do, short backoffs included, as a process would that is started
+// after another was killed.
+func RunToRest(t testing.TB, s *Server) {
+	t.Helper()
+	s.run(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := s.runner.WaitRest(ctx); err != nil {
+		t.Fatalf("waiting for the controllers: %v", err)
+	}
 }
