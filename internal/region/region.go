@@ -166,7 +166,7 @@ func (r *Region) Use(digest cas.Digest, do func(path string) error) error {
 	return do(replica.Path)
 }
 
-// Users names what uses an image's replica, machines say.
+// Users names what uses an image's replica, machines say. It must not call Use.
 type Users func(ctx context.Context, digest cas.Digest) ([]string, error)
 
 // Remove removes a replica that nothing uses. Its chunks stay until Collect. That
