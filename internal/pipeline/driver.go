@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"hallmark.dev/hallmark/internal/attest"
 	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/image"
 )
@@ -23,7 +24,7 @@ type Cloud interface {
 // envelope.
 type Signer interface {
 	SignTattoo(content []byte) (signature []byte, err error)
-	SignStatement(statement any) (envelope any, err error)
+	SignStatement(statement attest.Statement) (attest.Envelope, error)
 }
 
 // Place is where on the endpoint a pipeline works.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"hallmark.dev/hallmark/internal/attest"
 	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/image"
 )
@@ -129,7 +130,7 @@ func (c *cloud) write(key string, r azure.Request) (any, error) {
 	properties["provisioningState"] = "Succeeded"
 	resource["properties"] = properties
 	if strings.Contains(key, "/versions/") {
-		properties["hallmark"] = map[string]any{"imageDigest": "sha256:feed"}
+		properties["hallmark"] = map[string]any{"imageDigest": imageDigest}
 	}
 	c.resources[key] = resource
 	return resource, nil
@@ -209,11 +210,13 @@ func (c *cloud) runTests(script string) string {
 	return out.String()
 }
 
+var imageDigest = "sha256:" + strings.Repeat("ab", 32)
+
 type signer struct{}
 
 func (signer) SignTattoo(content []byte) ([]byte, error) { return []byte("signed\n"), nil }
-func (signer) SignStatement(statement any) (any, error) {
-	return map[string]any{"payload": statement}, nil
+func (signer) SignStatement(attest.Statement) (attest.Envelope, error) {
+	return attest.Envelope{PayloadType: attest.PayloadType}, nil
 }
 
 const recipeText = `

@@ -42,7 +42,7 @@ func TestARunPublishesItsVersion(t *testing.T) {
 	if run.Status != Succeeded {
 		t.Fatalf("status %s: %+v", run.Status, run.Error)
 	}
-	if run.Version != "1.0.0" || run.Source.Version != "12.20261121.1530" || run.ImageDigest != "sha256:feed" {
+	if run.Version != "1.0.0" || run.Source.Version != "12.20261121.1530" || run.ImageDigest != imageDigest {
 		t.Errorf("version %s from %s, digest %s", run.Version, run.Source.Version, run.ImageDigest)
 	}
 	version := c.resources[strings.ToLower(definitionID+"/versions/1.0.0")]

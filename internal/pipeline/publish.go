@@ -2,10 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
 
+	"hallmark.dev/hallmark/internal/attest"
+	"hallmark.dev/hallmark/internal/image"
 	"hallmark.dev/hallmark/internal/lineage"
 )
 
@@ -38,11 +42,15 @@ func (d *Driver) sign(run *Run) error {
 	if run.Statement != nil {
 		return nil
 	}
-	envelope, err := d.Signer.SignStatement(d.statement(run))
+	statement, err := d.statement(run)
+	if err != nil {
+		return failure("SigningFailed", "statement", "The statement about %s cannot be made: %v.", run.Version, err)
+	}
+	envelope, err := d.Signer.SignStatement(statement)
 	if err != nil {
 		return failure("SigningFailed", "statement", "The statement about %s cannot be signed: %v.", run.Version, err)
 	}
-	run.Statement = envelope
+	run.Statement = &envelope
 	return nil
 }
 
@@ -186,20 +194,28 @@ func (d *Driver) mark(ctx context.Context, v version, mark string) error {
 	return d.patch(ctx, v.ID, apiGallery, map[string]any{"tags": tags})
 }
 
-// The predicate type of the statement that a promotion signs; docs/gallery.md
-// describes the predicate.
-const promotionPredicate = "https://hallmark.dev/attestation/promotion/v1"
+// statement says which bytes were promoted, made from what, and tested how.
+func (d *Driver) statement(run *Run) (attest.Statement, error) {
+	tattoo := sha256.Sum256([]byte(run.Tattoo))
+	return attest.NewStatement(run.VersionID, run.ImageDigest, attest.PredicatePromotion, attest.Promotion{
+		VersionID: run.VersionID, RunID: run.ID, Source: run.Source, RecipeDigest: run.RecipeDigest, PlanDigest: run.PlanDigest,
+		TattooDigest: "sha256:" + hex.EncodeToString(tattoo[:]), PromotedAt: d.Now().UTC(), Tests: testResult(run),
+	})
+}
 
-// statement is the in-toto statement (version 1) of a promotion: which bytes,
-// made from what, tested how.
-func (d *Driver) statement(run *Run) any {
-	return map[string]any{
-		"_type":         "https://in-toto.io/Statement/v1",
-		"subject":       []any{map[string]any{"name": run.VersionID, "digest": map[string]string{"sha256": strings.TrimPrefix(run.ImageDigest, "sha256:")}}},
-		"predicateType": promotionPredicate,
-		"predicate": map[string]any{
-			"runId": run.ID, "promotedAt": d.Now().UTC().Format(time.RFC3339), "source": run.Source,
-			"recipeDigest": run.RecipeDigest, "planDigest": run.PlanDigest, "gitCommit": run.Order.GitCommit, "tests": run.Tests,
-		},
+func testResult(run *Run) attest.TestResult {
+	result := attest.TestResult{Result: "PASSED", Configuration: []attest.ResourceDescriptor{{
+		Name: "recipe", Digest: map[string]string{"sha256": strings.TrimPrefix(run.RecipeDigest, "sha256:")},
+	}}}
+	for _, test := range run.Tests.Results {
+		switch test.Status {
+		case image.StatusPassed:
+			result.PassedTests = append(result.PassedTests, test.Name)
+		case image.StatusFailed: // only where somebody promotes a version by hand
+			result.Result, result.FailedTests = "FAILED", append(result.FailedTests, test.Name)
+		default:
+			result.WarnedTests = append(result.WarnedTests, test.Name)
+		}
 	}
+	return result
 }

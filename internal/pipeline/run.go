@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"hallmark.dev/hallmark/internal/attest"
 	"hallmark.dev/hallmark/internal/image"
 )
 
@@ -104,7 +105,7 @@ type Run struct {
 	Signature string `json:"tattooSignature,omitempty"`
 	// Statement is the signed evidence: a DSSE envelope whose in-toto statement
 	// names the image's digest.
-	Statement any `json:"statement,omitempty"`
+	Statement *attest.Envelope `json:"statement,omitempty"`
 
 	Error *Failure `json:"error,omitempty"`
 	// Next says what to do about the run's outcome.

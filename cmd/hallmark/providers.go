@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/artifact"
+	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/frontdoor"
+	"hallmark.dev/hallmark/internal/network"
+	"hallmark.dev/hallmark/internal/pipeline"
+	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/rbac"
+	"hallmark.dev/hallmark/internal/region"
+	"hallmark.dev/hallmark/internal/rp/gallery"
+	"hallmark.dev/hallmark/internal/rp/images"
+	rpnetwork "hallmark.dev/hallmark/internal/rp/network"
+	"hallmark.dev/hallmark/internal/rp/resources"
+	"hallmark.dev/hallmark/internal/secret"
+)
+
+// providers opens the engines and hands each to the provider that drives it.
+func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
+	if err := s.openEngines(ctx); err != nil {
+		return nil, err
+	}
+	pipelines, err := s.pipelines()
+	if err != nil {
+		return nil, err
+	}
+	return []provider.Provider{
+		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
+		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines}),
+		gallery.New(gallery.Config{Bytes: s.images, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
+		pipelines,
+	}, nil
+}
+
+// openEngines opens what touches disks, networks and machines.
+func (s *server) openEngines(ctx context.Context) error {
+	regions, err := s.openRegions()
+	if err != nil {
+		return err
+	}
+	s.images = gallery.NewEngine(regions...)
+	if s.artifacts, err = artifact.Open(s.dir.Artifacts(), s.url); err != nil {
+		return err
+	}
+	s.mounts[artifact.PathPrefix] = s.artifacts.Handler(s.mayRead)
+	return s.openNetwork(ctx)
+}
+
+// openRegions opens the regions that can be opened: one whose root is gone must
+// not take the others with it.
+func (s *server) openRegions() ([]*region.Region, error) {
+	var regions []*region.Region
+	for _, l := range s.cfg.Locations {
+		r, err := region.Open(l.Name, l.root(s.dir))
+		if err != nil {
+			s.log.Error("a region is not usable", "region", l.Name, "root", l.root(s.dir), "error", err)
+			continue
+		}
+		regions = append(regions, r)
+	}
+	if len(regions) == 0 {
+		return nil, fmt.Errorf("no region of %s can be opened; the log says why", s.dir.Config())
+	}
+	return regions, nil
+}
+
+func (s *server) openNetwork(ctx context.Context) error {
+	cfg, err := network.Load(s.dir.Network(), string(s.dir))
+	if err != nil {
+		return err
+	}
+	if s.network, err = network.Open(cfg); err != nil {
+		return err
+	}
+	return s.network.Ensure(ctx)
+}
+
+func (s *server) locations() []resources.Location {
+	var all []resources.Location
+	for _, l := range s.cfg.Locations {
+		all = append(all, resources.Location{Name: l.Name, DisplayName: l.DisplayName})
+	}
+	return all
+}
+
+// pipelines is the provider that is a client of this server, like any other.
+func (s *server) pipelines() (provider.Provider, error) {
+	sealer, err := secret.Open(s.dir.SealingKey())
+	if err != nil {
+		return provider.Provider{}, err
+	}
+	signer, err := openSigner(s.dir)
+	if err != nil {
+		return provider.Provider{}, err
+	}
+	return images.New(images.Config{
+		Endpoint: s.endpoint, Signer: signer, Sealer: sealer,
+		LogDir: s.dir.RunLogs(), Location: s.cfg.Locations[0].Name,
+	}), nil
+}
+
+// endpoint connects a pipeline to the ARM endpoint that it acts on: this
+// server, or one of config.yaml's targets.
+func (s *server) endpoint(target string) (pipeline.Cloud, error) {
+	if target == "" {
+		secret, err := readSecret(s.dir.AdminSecret())
+		if err != nil {
+			return nil, err
+		}
+		return azure.New(azure.Endpoint{URL: s.url, ClientID: s.admin.AppID, ClientSecret: secret, CAFile: s.dir.CACertificate()})
+	}
+	t, ok := s.cfg.Targets[target]
+	if !ok {
+		return nil, fmt.Errorf("there is no target %q in %s", target, s.dir.Config())
+	}
+	return t.connect()
+}
+
+// mayRead lets those download artifacts who may read gallery versions in the
+// subscription.
+func (s *server) mayRead(r *http.Request) error {
+	who, err := frontdoor.Authenticate(r, s.issuer)
+	if err != nil {
+		return arm.Errorf(http.StatusUnauthorized, arm.CodeAuthenticationFailed, "%v", err)
+	}
+	return s.authorizer().Authorize(r.Context(), who, string(gallery.TypeVersion)+"/read", arm.SubscriptionID(s.cfg.Subscription))
+}
+
+func (s *server) authorizer() rbac.Authorizer { return rbac.Authorizer{Source: roles{s.people}} }
+
+func readSecret(path string) (string, error) {
+	text, err := readOrMake(path)
+	return strings.TrimSpace(text), err
+}

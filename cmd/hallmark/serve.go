@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/artifact"
+	"hallmark.dev/hallmark/internal/cli"
+	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/frontdoor"
+	"hallmark.dev/hallmark/internal/identity"
+	"hallmark.dev/hallmark/internal/instance"
+	"hallmark.dev/hallmark/internal/network"
+	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/rbac"
+	"hallmark.dev/hallmark/internal/rp/gallery"
+	"hallmark.dev/hallmark/internal/rp/resources"
+	"hallmark.dev/hallmark/internal/store/sqlite"
+)
+
+func serveCommand(app *cli.App) *cobra.Command {
+	var listen string
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the control plane in the foreground (hallmark up runs it in the background)", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			dir, err := app.Dir()
+			if err != nil {
+				return err
+			}
+			return serve(ctx, dir, listen)
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "the address to listen on; port 0 picks a free one")
+	return c
+}
+
+// serve runs until ctx ends.
+func serve(ctx context.Context, dir instance.Dir, listen string) error {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	if err := dir.Make(); err != nil {
+		return err
+	}
+	release, err := dir.Lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	cfg, err := loadConfig(dir)
+	if err != nil {
+		return err
+	}
+	store, err := sqlite.Open(ctx, dir.Database())
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
+	}
+	s := &server{dir: dir, cfg: cfg, store: store, log: log, listener: listener, url: "https://" + listener.Addr().String(), mounts: map[string]http.Handler{}}
+	return s.run(ctx)
+}
+
+// server is the control plane being put together.
+type server struct {
+	dir      instance.Dir
+	cfg      config
+	store    *sqlite.Store
+	log      *slog.Logger
+	listener net.Listener
+	url      string
+
+	people  *identity.Directory
+	issuer  *identity.Issuer
+	admin   identity.ServicePrincipal
+	closers []func() error
+	// mounts are paths that are served beside the resources.
+	mounts map[string]http.Handler
+
+	images    *gallery.Engine
+	artifacts *artifact.Store
+	network   *network.Network
+}
+
+func (s *server) run(ctx context.Context) error {
+	if err := s.identities(); err != nil {
+		return err
+	}
+	if err := resources.EnsureSubscription(ctx, s.store, s.people.TenantID(), s.cfg.Subscription, "Hallmark", time.Now()); err != nil {
+		return err
+	}
+	built, err := s.providers(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	pipeline, err := provider.New(provider.Config{
+		Store: s.store, Providers: built, Log: s.log, RetryAfter: 1,
+		Authorizer: s.authorizer(), Locations: s.locationNames(),
+	})
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, pipeline)
+}
+
+// serve answers and reconciles, until ctx ends or one of the two fails.
+func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
+	host, _, _ := net.SplitHostPort(s.listener.Addr().String())
+	certificate, err := frontdoor.Certificates(s.dir.TLS(), []string{host}, time.Now())
+	if err != nil {
+		return err
+	}
+	token, err := readOrMake(s.dir.MetricsToken())
+	if err != nil {
+		return err
+	}
+	handler := frontdoor.New(frontdoor.Config{
+		Pipeline: pipeline, Verifier: s.issuer, SignIn: frontdoor.SignIn{Directory: s.people, Issuer: s.issuer},
+		Log: s.log, Metrics: prometheus.NewRegistry(), MetricsToken: token, Mounts: s.mounts,
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return frontdoor.Serve(ctx, s.listener, certificate, handler, s.log) })
+	group.Go(func() error { return controller.NewRunner(s.store, s.log, pipeline.Controllers()).Run(ctx) })
+	if err := s.dir.Announce(instance.Server{
+		URL: s.url, Subscription: s.cfg.Subscription, TenantID: s.people.TenantID(), ClientID: s.admin.AppID,
+		Location: s.cfg.Locations[0].Name, Version: version,
+	}); err != nil {
+		return err
+	}
+	defer s.dir.Withdraw()
+	s.log.Info("serving", "url", s.url, "data", string(s.dir), "version", version)
+	return group.Wait()
+}
+
+func (s *server) close() {
+	for _, c := range s.closers {
+		if err := c(); err != nil {
+			s.log.Error("closing", "error", err)
+		}
+	}
+}
+
+// adminName is the service principal that the command line on this machine
+// signs in as.
+const adminName = "hallmark-admin"
+
+// identities opens the directory and makes sure that there is an
+// administrator whose secret is in the data directory, for root only.
+func (s *server) identities() error {
+	var err error
+	if s.people, err = identity.OpenDirectory(s.dir.Keys()); err != nil {
+		return err
+	}
+	if s.issuer, err = identity.OpenIssuer(s.dir.Keys(), s.people.TenantID(), nil); err != nil {
+		return err
+	}
+	for _, p := range s.people.List() {
+		if p.DisplayName == adminName {
+			s.admin = p
+		}
+	}
+	if _, err := os.Stat(s.dir.AdminSecret()); s.admin.AppID != "" && err == nil {
+		return nil
+	}
+	return s.makeAdmin()
+}
+
+// makeAdmin creates the administrator, or gives the one that is there another
+// secret where its file is lost.
+func (s *server) makeAdmin() error {
+	var secret string
+	var err error
+	if s.admin.AppID == "" {
+		s.admin, secret, err = s.people.Create(adminName, time.Now())
+	} else {
+		secret, err = s.people.AddSecret(s.admin.AppID, time.Now(), time.Time{})
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.people.Grant(s.admin.AppID, identity.Role{Name: rbac.Owner, Scope: "/"}); err != nil {
+		return err
+	}
+	return writeSecret(s.dir.AdminSecret(), secret)
+}
+
+func writeSecret(path, secret string) error {
+	if err := os.WriteFile(path+".new", []byte(secret+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+// readOrMake reads a token from a file, or makes one.
+func readOrMake(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(raw)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	token := make([]byte, 32)
+	rand.Read(token)
+	text := hex.EncodeToString(token)
+	return text, writeSecret(path, text)
+}
+
+func (s *server) locationNames() []string {
+	var names []string
+	for _, l := range s.cfg.Locations {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// roles gives rbac the assignments that the directory keeps.
+type roles struct{ people *identity.Directory }
+
+func (r roles) Assignments(_ context.Context, principalID string) ([]rbac.Assignment, error) {
+	p, err := r.people.ByObjectID(principalID)
+	if errors.Is(err, identity.ErrNoSuchPrincipal) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var assignments []rbac.Assignment
+	for _, role := range p.Roles {
+		scope, err := arm.ParseID(role.Scope)
+		if role.Scope == "/" {
+			scope, err = arm.ID{}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("role of %s: %w", principalID, err)
+		}
+		assignments = append(assignments, rbac.Assignment{PrincipalID: principalID, Role: role.Name, Scope: scope})
+	}
+	return assignments, nil
+}
