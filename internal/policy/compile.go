@@ -29,7 +29,6 @@ type Program struct {
 	plan     *plan
 	types    []string
 	warnings Problems
-	tolerant bool
 }
 
 // plan is the executable form of a definition.
@@ -87,7 +86,10 @@ type scope struct {
 	slot   int    // where the current element is
 }
 
+// newCompiler tolerates unknown aliases in definitions for a data plane: they are
+// stored and listed, but only that service evaluates them, with its own aliases.
 func newCompiler(def *Definition, options Options, fold bool) *compiler {
+	options.TolerateUnknownAliases = options.TolerateUnknownAliases || isDataPlane(def.Mode)
 	return &compiler{report: report{text: def.text}, warnings: report{text: def.text}, def: def, options: options, fold: fold}
 }
 

@@ -17,11 +17,15 @@ func modeExcludes(mode string, r *Resource) string {
 			return "mode Indexed looks only at types with tags and location, and " + r.typ + " has none"
 		}
 		return ""
-	case strings.Contains(mode, "."):
+	case isDataPlane(mode):
 		return "mode " + mode + " is evaluated by that service's data plane, not here"
 	}
 	return ""
 }
+
+// isDataPlane says that a mode belongs to the data plane of a service, such as
+// Microsoft.Kubernetes.Data.
+func isDataPlane(mode string) bool { return strings.Contains(mode, ".") }
 
 // untracked are namespaces, and types, whose resources have no tags and location.
 var untracked = []string{

@@ -103,8 +103,12 @@ func (r *ref) extended(level int, rest string) []typedPath {
 	if bad != "" {
 		tail = path{nil}
 	}
+	known := r.paths
+	if len(known) == 0 {
+		known = []typedPath{{path: r.short.properties}}
+	}
 	var paths []typedPath
-	for _, t := range r.paths {
+	for _, t := range known {
 		p := append(path(nil), t.path[:min(level, len(t.path))]...)
 		paths = append(paths, typedPath{typ: t.typ, path: append(p, tail...)})
 	}

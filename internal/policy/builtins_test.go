@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hallmark.dev/hallmark/internal/policy/alias"
+)
+
+// builtins returns the texts of Azure's public definitions by file name. They
+// are no part of the project: HALLMARK_SHARED or a folder shared beside the
+// project's holds them.
+func builtins(t testing.TB, folder string) map[string]string {
+	t.Helper()
+	shared := os.Getenv("HALLMARK_SHARED")
+	if shared == "" {
+		shared = filepath.Join("..", "..", "..", "shared")
+	}
+	f, err := os.Open(filepath.Join(shared, "data", "azure-policy-builtins.tar.gz"))
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("the public built-in definitions are not here; set HALLMARK_SHARED to the folder that has data/azure-policy-builtins.tar.gz")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return texts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(h.Name, "/"+folder+"/") && strings.HasSuffix(h.Name, ".json") {
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[h.Name] = string(b)
+		}
+	}
+}
+
+// knownFailures are the public definitions that do not compile, with the reason.
+var knownFailures = map[string]string{}
+
+func TestBuiltInsCompile(t *testing.T) {
+	texts := builtins(t, "policyDefinitions")
+	if len(texts) != 3594 {
+		t.Errorf("%d definitions, want 3594", len(texts))
+	}
+	aliases := alias.Default()
+	failures := 0
+	for name, text := range texts {
+		def, err := ParseDefinition(text)
+		if err == nil {
+			_, err = Compile(def, Options{Aliases: aliases})
+		}
+		want, known := knownFailures[filepath.Base(name)]
+		switch {
+		case err == nil && known:
+			t.Errorf("%s compiles, but is listed as a failure", name)
+		case err != nil && (!known || !strings.Contains(err.Error(), want)):
+			failures++
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	t.Logf("%d definitions, %d failures", len(texts), failures)
+}
+
+func TestBuiltInInitiativesParse(t *testing.T) {
+	definitions := map[string]*Definition{}
+	for _, text := range builtins(t, "policyDefinitions") {
+		if def, err := ParseDefinition(text); err == nil {
+			definitions[strings.ToLower(def.ID)] = def
+		}
+	}
+	texts := builtins(t, "policySetDefinitions")
+	members, found := 0, 0
+	for name, text := range texts {
+		set, err := ParseInitiative(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, m := range set.Members {
+			members++
+			values, err := set.MemberParameters(m, Value{})
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			def := definitions[strings.ToLower(m.DefinitionID)]
+			if def == nil {
+				continue
+			}
+			found++
+			for _, problem := range CheckParameters(def.Parameters, values) {
+				if problem.Code != UndefinedParameter {
+					t.Logf("%s, %s: %v", filepath.Base(name), def.DisplayName, problem)
+				}
+			}
+		}
+	}
+	if len(texts) != 181 {
+		t.Errorf("%d initiatives, want 181", len(texts))
+	}
+	t.Logf("%d initiatives with %d members, %d of them at hand", len(texts), members, found)
+}
