@@ -36,21 +36,29 @@ func (v Value) Without(key string) Value {
 }
 
 // AsResource returns v, and everything in it, with keys that match ignoring
-// ASCII case.
-func (v Value) AsResource() Value {
+// ASCII case, and without the earlier of equal keys.
+func (v Value) AsResource() Value { return v.rebuilt(true) }
+
+// AsPlain returns v, and everything in it, without the earlier of equal keys,
+// which a Parser that keeps duplicates leaves in.
+func (v Value) AsPlain() Value { return v.rebuilt(false) }
+
+func (v Value) rebuilt(folded bool) Value {
 	switch v.kind {
 	case Array:
 		elems := make([]Value, len(v.box.elems))
 		for i, e := range v.box.elems {
-			elems[i] = e.AsResource()
+			elems[i] = e.rebuilt(folded)
 		}
-		v.box = &box{elems: elems, folded: true}
+		v.box = &box{elems: elems, folded: folded}
 	case Object:
-		members := slices.Clone(v.box.members)
-		for i := range members {
-			members[i].val = members[i].val.AsResource()
+		fields := make([]Field, len(v.box.members))
+		for i, m := range v.box.members {
+			fields[i] = Field{Key: m.key, Value: m.val.rebuilt(folded)}
 		}
-		v.box = &box{members: members, folded: true}
+		pos := v.pos
+		v = FromFields(fields)
+		v.pos, v.box.folded = pos, folded
 	}
 	return v
 }
