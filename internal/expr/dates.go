@@ -25,36 +25,125 @@ type moment struct {
 	decimals int
 }
 
-var datePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.(\d{1,9}))?)?([Zz]|[+-]\d\d:\d\d)?$`)
-
 // parseDate reads RFC 3339, with a T or a space; without a zone it is UTC, and
 // the time of day may be missing.
 func parseDate(s string) (moment, error) {
-	m := datePattern.FindStringSubmatch(s)
-	if m == nil {
+	bad := func() (moment, error) {
 		return moment{}, fmt.Errorf("%q is not a date and time as RFC 3339 writes it", shorten(s))
 	}
-	normal := strings.ToUpper(s[:10] + "T" + strings.TrimLeft(s[10:], "Tt "))
-	if len(s) < 19 {
-		normal = s[:10] + "T00:00:00" + strings.ToUpper(s[10:])
+	year, month, day, ok := datePart(s)
+	if !ok {
+		return bad()
 	}
-	if m[2] == "" {
-		normal += "Z"
+	rest := s[10:]
+	var hour, minute, second, nanos, decimals int
+	if rest != "" && strings.IndexByte("Tt ", rest[0]) >= 0 {
+		if hour, minute, second, ok = clockPart(rest[1:]); !ok {
+			return bad()
+		}
+		if nanos, decimals, rest, ok = fractionPart(rest[9:]); !ok {
+			return bad()
+		}
 	}
-	t, err := time.Parse(time.RFC3339Nano, normal)
-	if err != nil {
-		return moment{}, fmt.Errorf("%q is not a date and time: a part is out of range", shorten(s))
+	zone, ok := zonePart(rest)
+	if !ok || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return bad()
 	}
-	return moment{t, len(m[1])}, nil
+	t := time.Date(year, time.Month(month), day, hour, minute, second, nanos, zone)
+	if t.Day() != day {
+		return bad()
+	}
+	return moment{t, decimals}, nil
+}
+
+func datePart(s string) (year, month, day int, ok bool) {
+	if len(s) < 10 || s[4] != '-' || s[7] != '-' {
+		return 0, 0, 0, false
+	}
+	year, ok1 := digits(s[:4])
+	month, ok2 := digits(s[5:7])
+	day, ok3 := digits(s[8:10])
+	return year, month, day, ok1 && ok2 && ok3
+}
+
+func clockPart(s string) (hour, minute, second int, ok bool) {
+	if len(s) < 8 || s[2] != ':' || s[5] != ':' {
+		return 0, 0, 0, false
+	}
+	hour, ok1 := digits(s[:2])
+	minute, ok2 := digits(s[3:5])
+	second, ok3 := digits(s[6:8])
+	return hour, minute, second, ok1 && ok2 && ok3
+}
+
+// fractionPart reads up to nine decimals of a second.
+func fractionPart(s string) (nanos, decimals int, rest string, ok bool) {
+	if s == "" || s[0] != '.' {
+		return 0, 0, s, true
+	}
+	n := 1
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+		n++
+	}
+	nanos, ok = digits(s[1:n])
+	for i := n - 1; i < 9; i++ {
+		nanos *= 10
+	}
+	return nanos, n - 1, s[n:], ok && n > 1 && n <= 10
+}
+
+func zonePart(s string) (*time.Location, bool) {
+	if s == "" || s == "Z" || s == "z" {
+		return time.UTC, true
+	}
+	if len(s) != 6 || s[3] != ':' || s[0] != '+' && s[0] != '-' {
+		return nil, false
+	}
+	hours, ok1 := digits(s[1:3])
+	minutes, ok2 := digits(s[4:6])
+	offset := hours*3600 + minutes*60
+	if s[0] == '-' {
+		offset = -offset
+	}
+	if offset == 0 {
+		return time.UTC, ok1 && ok2
+	}
+	return time.FixedZone("", offset), ok1 && ok2 && hours < 24 && minutes < 60
+}
+
+func digits(s string) (int, bool) {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	return n, len(s) <= 9
 }
 
 // String writes RFC 3339 with as many decimals as were read.
 func (m moment) String() string {
+	if m.decimals == 0 && m.Location() == time.UTC && m.Year() > 0 && m.Year() <= 9999 {
+		return m.plain()
+	}
 	layout := "2006-01-02T15:04:05"
 	if m.decimals > 0 {
 		layout += "." + strings.Repeat("0", m.decimals)
 	}
 	return m.Format(layout + "Z07:00")
+}
+
+// plain is String for the usual case of UTC and whole seconds.
+func (m moment) plain() string {
+	year, month, day := m.Date()
+	hour, minute, second := m.Clock()
+	b := [20]byte{byte('0' + year/1000), byte('0' + year/100%10), byte('0' + year/10%10), byte('0' + year%10), '-', 0, 0, '-', 0, 0, 'T', 0, 0, ':', 0, 0, ':', 0, 0, 'Z'}
+	for i, n := range [...]int{int(month), day, hour, minute, second} {
+		at := [...]int{5, 8, 11, 14, 17}[i]
+		b[at], b[at+1] = byte('0'+n/10), byte('0'+n%10)
+	}
+	return string(b[:])
 }
 
 func dateArgument(args []Value) (moment, error) {

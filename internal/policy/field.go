@@ -35,6 +35,7 @@ const (
 // typedPath is an alias's path for one resource type.
 type typedPath struct {
 	typ      string // "": any
+	key      typeKey
 	path     path
 	versions []versionedPath
 }
@@ -154,7 +155,7 @@ func (s *shortPath) value(root Value) Value {
 func (r *ref) pathFor(doc *Resource) path {
 	for i := range r.paths {
 		t := &r.paths[i]
-		if t.typ != "" && !value.EqualASCII(t.typ, doc.typ) {
+		if t.typ != "" && t.key != doc.typeKey {
 			continue
 		}
 		for j := range t.versions {
@@ -199,7 +200,7 @@ func typedPaths(found []alias.Alias) (paths []typedPath, problem string) {
 		if bad != "" {
 			return nil, "the alias " + a.Name + " has a broken path: " + bad
 		}
-		t := typedPath{typ: a.Type, path: p}
+		t := typedPath{typ: a.Type, key: newTypeKey(a.Type), path: p}
 		for _, v := range a.Versions {
 			if vp, bad := parsePath(v.Path); bad == "" && vp.stars() == p.stars() {
 				t.versions = append(t.versions, versionedPath{v.APIVersions, vp})

@@ -133,6 +133,7 @@ const (
 	byLike                           // like a constant pattern
 	bySet                            // in a constant array
 	byPresence                       // exists with a constant
+	byAnyText                        // equals one of several constant texts
 )
 
 func newComparison(op Operator, r operand, path string) *comparison {
@@ -159,7 +160,7 @@ func (c *comparison) holds(f *frame, l, r Value) bool {
 	switch c.kind {
 	case byText:
 		if l.Kind() == value.String {
-			return value.EqualFold(l.Str(), c.text) != c.negated
+			return (l.Str() == c.text || value.EqualFold(l.Str(), c.text)) != c.negated
 		}
 	case byLike:
 		if l.Kind() == value.String {
@@ -169,6 +170,8 @@ func (c *comparison) holds(f *frame, l, r Value) bool {
 		return c.set.Has(l) != c.negated
 	case byPresence:
 		return l.IsNothing() == c.negated
+	case byAnyText:
+		return c.set.HasEqual(l) != c.negated
 	}
 	held := compare[c.operator](l, r)
 	if !held && c.operator >= Greater && c.operator <= LessOrEquals {

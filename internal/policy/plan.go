@@ -51,6 +51,9 @@ func (c *compiler) junction(from *Constraint, decisive outcome) test {
 			break
 		}
 	}
+	if c.fold {
+		j.parts = fuse(flatten(j.parts, decisive), decisive)
+	}
 	switch {
 	case !c.fold:
 		return j
@@ -69,10 +72,72 @@ func canFail(t test) bool {
 	switch t := t.(type) {
 	case fixed:
 		return false
+	case *typeTest:
+		return false
 	case *fieldTest:
 		return t.with.operand.code != nil
 	}
 	return true
+}
+
+// flatten puts the parts of a nested junction of the same kind in its place.
+func flatten(parts []test, decisive outcome) []test {
+	var flat []test
+	for _, part := range parts {
+		if inner, ok := part.(*junction); ok && inner.decisive == decisive {
+			flat = append(flat, inner.parts...)
+			continue
+		}
+		flat = append(flat, part)
+	}
+	return flat
+}
+
+// fuse makes one look-up of neighbours that compare one field with constant
+// texts: equals in an anyOf, notEquals in an allOf.
+func fuse(parts []test, decisive outcome) []test {
+	var fused []test
+	for i := 0; i < len(parts); {
+		n := 1
+		first, ok := parts[i].(*fieldTest)
+		if ok && fusible(first, decisive) {
+			for i+n < len(parts) {
+				next, ok := parts[i+n].(*fieldTest)
+				if !ok || !fusible(next, decisive) || !first.ref.sameAs(next.ref) {
+					break
+				}
+				n++
+			}
+		}
+		if n < 4 {
+			fused = append(fused, parts[i])
+			i++
+			continue
+		}
+		fused = append(fused, anyEqual(parts[i:i+n], decisive))
+		i += n
+	}
+	return fused
+}
+
+func fusible(t *fieldTest, decisive outcome) bool {
+	return t.with.kind == byText && t.with.negated == (decisive == no)
+}
+
+// sameAs says that two refs were made from the same name in the same place.
+func (r *ref) sameAs(other *ref) bool {
+	return r == other || r.slot == other.slot && r.primary == other.primary && value.EqualASCII(r.name, other.name)
+}
+
+func anyEqual(parts []test, decisive outcome) test {
+	first := parts[0].(*fieldTest)
+	texts := make([]Value, len(parts))
+	for i, part := range parts {
+		texts[i] = value.FromString(part.(*fieldTest).with.text)
+	}
+	list := value.FromSlice(texts)
+	with := &comparison{kind: byAnyText, negated: decisive == no, operator: first.with.operator, set: value.NewSet(list), operand: constantOperand(list), path: first.with.path}
+	return &fieldTest{from: first.from, ref: first.ref, with: with}
 }
 
 func (c *compiler) negation(from *Constraint) test {
@@ -102,8 +167,11 @@ func (c *compiler) fieldCondition(from *Constraint) test {
 }
 
 func refTest(from *Constraint, r *ref, with *comparison) test {
-	if r.stars > 0 {
+	switch {
+	case r.stars > 0:
 		return &wildTest{from: from, ref: r, with: with}
+	case r.special == specialType && with.kind == byText && isASCII(with.text):
+		return &typeTest{fieldTest: fieldTest{from: from, ref: r, with: with}, key: newTypeKey(with.text)}
 	}
 	return &fieldTest{from: from, ref: r, with: with}
 }
@@ -205,6 +273,8 @@ func onlyTypes(t test) []string {
 				return types
 			}
 		}
+	case *typeTest:
+		return onlyTypes(&t.fieldTest)
 	case *fieldTest:
 		if t.ref.special == specialType && t.ref.slot < 0 && t.with.operand.code == nil {
 			return namedTypes(t.with)
@@ -232,6 +302,9 @@ func unionOfTypes(parts []test) []string {
 
 func namedTypes(with *comparison) []string {
 	r := with.operand.constant
+	if with.kind == byAnyText && !with.negated {
+		with = &comparison{operator: In}
+	}
 	switch {
 	case with.operator == Equals && r.Kind() == value.String && r.Str() != "":
 		return []string{value.LowerASCII(r.Str())}

@@ -110,7 +110,7 @@ func (r *ref) extended(level int, rest string) []typedPath {
 	var paths []typedPath
 	for _, t := range known {
 		p := append(path(nil), t.path[:min(level, len(t.path))]...)
-		paths = append(paths, typedPath{typ: t.typ, path: append(p, tail...)})
+		paths = append(paths, typedPath{typ: t.typ, key: t.key, path: append(p, tail...)})
 	}
 	return paths
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"strings"
+	"unique"
 
 	"hallmark.dev/hallmark/internal/expr/value"
 )
@@ -10,6 +11,8 @@ import (
 type Resource struct {
 	root       Value
 	typ        string
+	typeKey    typeKey
+	typeIsText bool // and ASCII
 	apiVersion string
 	facts      Value
 }
@@ -20,11 +23,18 @@ type Resource struct {
 func NewResource(root Value, apiVersion string) *Resource {
 	r := &Resource{root: root, apiVersion: apiVersion}
 	r.typ = root.Find(keyType).Str()
+	r.typeKey = newTypeKey(r.typ)
+	r.typeIsText = r.typ != "" && isASCII(r.typ)
 	if own := root.Find(keyAPIVersion); own.Kind() == value.String {
 		r.apiVersion = own.Str()
 	}
 	return r
 }
+
+// typeKey is a resource type that can be compared at once, ignoring ASCII case.
+type typeKey = unique.Handle[string]
+
+func newTypeKey(typ string) typeKey { return unique.Make(value.LowerASCII(typ)) }
 
 // ParseResource parses the JSON text of a document.
 func ParseResource(text, apiVersion string) (*Resource, error) {

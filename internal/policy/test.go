@@ -85,6 +85,29 @@ func (t *fieldTest) eval(f *frame) outcome {
 	return outcomeOf(t.with.holds(f, l, r))
 }
 
+// typeTest compares the document's type with a constant.
+type typeTest struct {
+	fieldTest
+	key typeKey
+}
+
+func (t *typeTest) eval(f *frame) outcome {
+	doc := t.ref.document(f)
+	if doc.typeIsText {
+		return outcomeOf((doc.typeKey == t.key) != t.with.negated)
+	}
+	return t.fieldTest.eval(f)
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 // wildTest compares a field with [*]: every element must hold.
 type wildTest struct {
 	from *Constraint

@@ -8,16 +8,15 @@ import "slices"
 func (v Value) With(key string, val Value) Value {
 	b := &box{}
 	if v.kind == Object {
-		*b = box{members: slices.Clone(v.box.members), folded: v.box.folded}
+		*b = box{members: slices.Clone(v.box.members), hashes: slices.Clone(v.box.hashes), folded: v.box.folded}
 	}
-	m := member{key: key, hash: keyHash(key), val: val}
 	for i := len(b.members) - 1; i >= 0; i-- {
 		if have := &b.members[i]; have.key == key || b.folded && EqualASCII(have.key, key) {
 			have.val = val
 			return Value{kind: Object, box: b}
 		}
 	}
-	b.members = append(b.members, m)
+	b.add(member{key: key, val: val})
 	return Value{kind: Object, box: b}
 }
 
@@ -29,7 +28,7 @@ func (v Value) Without(key string) Value {
 	b := &box{folded: v.box.folded}
 	for _, m := range v.box.members {
 		if m.key != key && !(b.folded && EqualASCII(m.key, key)) {
-			b.members = append(b.members, m)
+			b.add(m)
 		}
 	}
 	return Value{kind: Object, box: b}

@@ -44,6 +44,7 @@ type Parser struct {
 	depth   int
 	values  []Value  // elements of the arrays still open
 	members []member // members of the objects still open
+	hashes  []uint32 // of their keys
 	arena   arena
 }
 
@@ -51,6 +52,7 @@ type Parser struct {
 type arena struct {
 	values  []Value
 	members []member
+	hashes  []uint32
 	boxes   []box
 }
 
@@ -72,6 +74,7 @@ func ParseResource(text string) (Value, error) {
 func (p *Parser) Reset() {
 	p.arena.values = p.arena.values[:0]
 	p.arena.members = p.arena.members[:0]
+	p.arena.hashes = p.arena.hashes[:0]
 	p.arena.boxes = p.arena.boxes[:0]
 }
 
@@ -79,7 +82,7 @@ func (p *Parser) Reset() {
 // a *SyntaxError.
 func (p *Parser) Parse(text string) (Value, error) {
 	p.text, p.at, p.depth = text, 0, 0
-	p.values, p.members = p.values[:0], p.members[:0]
+	p.values, p.members, p.hashes = p.values[:0], p.members[:0], p.hashes[:0]
 	if len(text) > math.MaxUint32 {
 		return Value{}, p.fail("the text is longer than 4 GiB")
 	}
@@ -222,7 +225,7 @@ func (p *Parser) object(pos uint32) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		p.add(base, &seen, member{key: key, hash: keyHash(key), pos: keyPos, val: val})
+		p.add(base, &seen, member{key: key, pos: keyPos, val: val})
 		switch p.peek() {
 		case ',':
 			p.at++
@@ -240,11 +243,12 @@ func (p *Parser) object(pos uint32) (Value, error) {
 // hostile document cannot make this quadratic.
 func (p *Parser) add(base int, seen *map[string]struct{}, m member) {
 	const small = 32
+	hash := keyHash(m.key)
 	if p.KeepDuplicates {
-		p.members = append(p.members, m)
+		p.push(m, hash)
 		return
 	}
-	open := p.members[base:]
+	open, hashes := p.members[base:], p.hashes[base:]
 	if len(open) >= small {
 		if *seen == nil {
 			*seen = make(map[string]struct{}, 2*small)
@@ -254,23 +258,29 @@ func (p *Parser) add(base int, seen *map[string]struct{}, m member) {
 		}
 		if _, ok := (*seen)[m.key]; !ok {
 			(*seen)[m.key] = struct{}{}
-			p.members = append(p.members, m)
+			p.push(m, hash)
 			return
 		}
 	}
-	for i := range open {
-		if open[i].hash == m.hash && open[i].key == m.key {
+	for i := range hashes {
+		if hashes[i] == hash && open[i].key == m.key {
 			open[i] = m
 			return
 		}
 	}
+	p.push(m, hash)
+}
+
+func (p *Parser) push(m member, hash uint32) {
 	p.members = append(p.members, m)
+	p.hashes = append(p.hashes, hash)
 }
 
 func (p *Parser) closeObject(base int, pos uint32) Value {
 	b := p.arena.box(p.Folded)
 	b.members = take(&p.arena.members, p.members[base:])
-	p.members = p.members[:base]
+	b.hashes = take(&p.arena.hashes, p.hashes[base:])
+	p.members, p.hashes = p.members[:base], p.hashes[:base]
 	return Value{kind: Object, box: b, pos: pos}
 }
 

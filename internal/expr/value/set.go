@@ -51,7 +51,20 @@ func (s *Set) Has(l Value) bool {
 	if !isASCII(l.str) {
 		return In(l, s.all)
 	}
-	for _, e := range s.slow {
+	for i := range s.slow {
+		if Equal(l, s.slow[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// HasEqual reports whether l Equals an element; unlike Has it also compares null.
+func (s *Set) HasEqual(l Value) bool {
+	if l.kind == String {
+		return s.Has(l)
+	}
+	for _, e := range s.all.box.elems {
 		if Equal(l, e) {
 			return true
 		}

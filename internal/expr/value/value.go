@@ -49,14 +49,19 @@ type Value struct {
 type box struct {
 	elems   []Value
 	members []member
-	folded  bool // keys match ignoring ASCII case: an ARM resource document
+	hashes  []uint32 // of the members' keys, side by side so that a search stays in the cache
+	folded  bool     // keys match ignoring ASCII case: an ARM resource document
 }
 
 type member struct {
-	key  string
-	hash uint32
-	pos  uint32
-	val  Value
+	key string
+	pos uint32
+	val Value
+}
+
+func (b *box) add(m member) {
+	b.members = append(b.members, m)
+	b.hashes = append(b.hashes, keyHash(m.key))
 }
 
 // NullValue is the JSON null.
@@ -98,16 +103,16 @@ type Field struct {
 // FromFields returns an object with the fields in the order given; of two equal
 // keys the later wins.
 func FromFields(fields []Field) Value {
-	b := &box{members: make([]member, 0, len(fields))}
+	b := &box{members: make([]member, 0, len(fields)), hashes: make([]uint32, 0, len(fields))}
 	seen := map[string]int{}
 	for _, f := range fields {
-		m := member{key: f.Key, hash: keyHash(f.Key), val: f.Value}
+		m := member{key: f.Key, val: f.Value}
 		if at, ok := seen[f.Key]; ok {
 			b.members[at] = m
 			continue
 		}
 		seen[f.Key] = len(b.members)
-		b.members = append(b.members, m)
+		b.add(m)
 	}
 	return Value{kind: Object, box: b}
 }
@@ -223,10 +228,12 @@ func (v Value) Find(k Key) Value {
 	if v.kind != Object {
 		return Value{}
 	}
-	members := v.box.members
-	for i := len(members) - 1; i >= 0; i-- {
-		if members[i].hash == k.hash && (members[i].key == k.Name || EqualASCII(members[i].key, k.Name)) {
-			return members[i].val
+	b := v.box
+	for i := len(b.hashes) - 1; i >= 0; i-- {
+		if b.hashes[i] == k.hash {
+			if m := &b.members[i]; m.key == k.Name || EqualASCII(m.key, k.Name) {
+				return m.val
+			}
 		}
 	}
 	return Value{}
@@ -238,7 +245,7 @@ func (v Value) Folded() Value {
 	if v.kind != Object || v.box.folded {
 		return v
 	}
-	v.box = &box{members: v.box.members, folded: true}
+	v.box = &box{members: v.box.members, hashes: v.box.hashes, folded: true}
 	return v
 }
 
