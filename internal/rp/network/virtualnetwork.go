@@ -60,9 +60,15 @@ func defaultGUID(w *provider.Write) error {
 	return set(w.Doc, "properties.resourceGuid", uuid.NewString())
 }
 
-func set(d *store.Document, path string, value any) (err error) {
-	d.Body, err = arm.Set(d.Body, path, value)
-	return err
+// set writes a property. It fails when something on the way is not an object, which is
+// the client's mistake.
+func set(d *store.Document, path string, value any) error {
+	body, err := arm.Set(d.Body, path, value)
+	if err != nil {
+		return arm.BadRequest(arm.CodeInvalidRequestContent, path, "The request cannot be read: %v.", err)
+	}
+	d.Body = body
+	return nil
 }
 
 func validateVirtualNetwork(w *provider.Write) []*arm.Error {

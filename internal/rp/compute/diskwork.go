@@ -1,0 +1,241 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+func (s *service) reconcileDisk(ctx context.Context, w *provider.Work) (time.Duration, error) {
+	b, p := readDisk(w.Doc)
+	if w.Doc.Deleting {
+		return 0, s.removeDisk(ctx, w, p)
+	}
+	if w.Doc.State().Terminal() {
+		return 0, nil
+	}
+	size, err := s.makeDisk(ctx, w, b, &p)
+	if err != nil {
+		return 0, s.failDisk(ctx, w, p, err)
+	}
+	return 0, w.Update(ctx, func(d *provider.Draft) {
+		p.Stale = ""
+		d.SetPrivate(p)
+		d.Set("properties.diskSizeBytes", size)
+		d.Set("properties.diskSizeGB", gibFor(size))
+		d.Succeed()
+	})
+}
+
+// makeDisk brings the volume to what the document asks for and returns its size.
+func (s *service) makeDisk(ctx context.Context, w *provider.Work, b diskBody, p *diskState) (int64, error) {
+	if !p.Made {
+		if err := s.makeVolume(ctx, w, b, p); err != nil {
+			return 0, err
+		}
+	}
+	if p.Stale != "" {
+		if err := s.Volumes.Remove(ctx, p.Stale); err != nil {
+			return 0, fmt.Errorf("removing the replaced volume: %w", err)
+		}
+	}
+	size, err := s.Volumes.Size(ctx, s.Volumes.File(p.Volume))
+	if err != nil {
+		return 0, fmt.Errorf("measuring the volume: %w", err)
+	}
+	if wanted := b.Properties.DiskSizeGB * gib; wanted > size {
+		if err := s.reserveDisk(ctx, w, p, wanted); err != nil {
+			return 0, err
+		}
+		return wanted, s.Volumes.Grow(ctx, p.Volume, wanted)
+	}
+	return size, nil
+}
+
+func (s *service) makeVolume(ctx context.Context, w *provider.Work, b diskBody, p *diskState) error {
+	return s.withBacking(ctx, w, p.Source, func(backing string) error {
+		size := b.Properties.DiskSizeGB * gib
+		if backing != "" {
+			has, err := s.Volumes.Size(ctx, backing)
+			if err != nil {
+				return fmt.Errorf("measuring what the disk is made from: %w", err)
+			}
+			size = max(size, has)
+		}
+		if err := s.reserveDisk(ctx, w, p, size); err != nil {
+			return err
+		}
+		if err := s.writeVolume(ctx, p, backing, size); err != nil {
+			return fmt.Errorf("making the volume: %w", err)
+		}
+		p.Made, p.Error, p.Backing = true, nil, ""
+		if p.Source.Digest != "" || p.Source.Platform != nil {
+			p.Backing = backing
+		}
+		return nil
+	})
+}
+
+func (s *service) writeVolume(ctx context.Context, p *diskState, backing string, size int64) error {
+	switch {
+	case p.Source.Disk != "" || p.Source.Blob != "":
+		return s.Volumes.Copy(ctx, p.Volume, backing, size)
+	case backing != "":
+		return s.Volumes.Overlay(ctx, p.Volume, backing, size)
+	}
+	return s.Volumes.Empty(ctx, p.Volume, size)
+}
+
+// withBacking calls do with the file that a volume stands on or is copied from; "" for
+// none.
+func (s *service) withBacking(ctx context.Context, w *provider.Work, from source, do func(path string) error) error {
+	var path string
+	var err error
+	switch {
+	case from.Digest != "":
+		err := s.Replicas.Use(ctx, w.Doc.Location, from.Digest, do)
+		if errors.Is(err, ErrNotReplicated) {
+			return notReplicated(imageIDOf(w.Doc), w.Doc.Location, err)
+		}
+		return err
+	case from.Platform != nil:
+		path, err = s.assemble(ctx, w, *from.Platform)
+	case from.Disk != "":
+		path, err = s.quietDisk(ctx, w, from.Disk)
+	case from.Blob != "":
+		path, err = s.Artifacts.Resolve(ctx, from.Blob)
+	}
+	if err != nil {
+		return err
+	}
+	return do(path)
+}
+
+func imageIDOf(d *store.Document) string { return arm.GetString(d.Body, "properties.hallmark.imageId") }
+
+// assemble may take minutes at first use of a base; progress is shown on the disk.
+func (s *service) assemble(ctx context.Context, w *provider.Work, p PlatformImage) (string, error) {
+	path, digest, err := s.Catalogue.Assemble(ctx, p, func(line string) {
+		s.Log.Info("assembling a marketplace image", "disk", w.Doc.ID, "publisher", p.Publisher, "offer", p.Offer, "sku", p.SKU, "version", p.Version, "step", line)
+	})
+	if err != nil {
+		return "", fmt.Errorf("assembling the marketplace image %s:%s:%s:%s: %w", p.Publisher, p.Offer, p.SKU, p.Version, err)
+	}
+	return path, w.Update(ctx, func(d *provider.Draft) { d.Set("properties.hallmark.backingDigest", digest) })
+}
+
+// quietDisk is another disk's file, if nothing writes to it now.
+func (s *service) quietDisk(ctx context.Context, w *provider.Work, id string) (string, error) {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		return "", err
+	}
+	d, err := store.Get(ctx, w.Store, parsed.Key())
+	if errors.Is(err, store.ErrNotFound) {
+		return "", arm.NotFound(parsed)
+	}
+	if err != nil {
+		return "", err
+	}
+	b, p := readDisk(d)
+	if !p.Made {
+		return "", arm.Conflict("OperationNotAllowed", id, "Disk %s is not ready: its provisioning state is %s.", id, d.State())
+	}
+	if owner := b.ManagedBy; owner != "" && s.ownerRuns(ctx, w.Store, owner) {
+		return "", arm.Conflict("OperationNotAllowed", id, "Disk %s is in use by the running machine %s. Stop or deallocate the machine first: its disk cannot be copied while it writes.", id, owner)
+	}
+	return s.Volumes.File(p.Volume), nil
+}
+
+func (s *service) ownerRuns(ctx context.Context, st store.Store, vm string) bool {
+	id, err := arm.ParseID(vm)
+	if err != nil {
+		return false
+	}
+	d, err := store.Get(ctx, st, id.Key())
+	if err != nil {
+		return false
+	}
+	_, p := readVM(d)
+	return s.Machines.Running(p.Machine)
+}
+
+// reserveDisk records that the volume may grow to size bytes, unless the disk of the
+// host cannot hold that beside what other volumes may still grow by.
+func (s *service) reserveDisk(ctx context.Context, w *provider.Work, p *diskState, size int64) error {
+	s.reserving.Lock()
+	defer s.reserving.Unlock()
+	if p.Reserved >= size {
+		return nil
+	}
+	free, err := s.Volumes.Free()
+	if err != nil {
+		return fmt.Errorf("asking for free disk space: %w", err)
+	}
+	others, err := store.List(ctx, w.Store, store.Query{Type: TypeDisk})
+	if err != nil {
+		return err
+	}
+	var promised int64
+	for _, d := range others {
+		if _, o := readDisk(d); d.Key != w.Doc.Key {
+			promised += max(0, o.Reserved-s.Volumes.Allocated(o.Volume))
+		}
+	}
+	need := size - s.Volumes.Allocated(p.Volume)
+	if need > free-promised {
+		return arm.Conflict("AllocationFailed", w.Doc.ID, "Allocation failed: the disk needs %s, and %s of disk space are left (%s free, %s promised to other disks). Delete disks that nobody uses, or ask for a smaller one.",
+			inGiB(need), inGiB(max(0, free-promised)), inGiB(free), inGiB(promised))
+	}
+	p.Reserved = size
+	return w.Update(ctx, func(d *provider.Draft) { d.SetPrivate(p) })
+}
+
+func inGiB(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/float64(gib)) }
+
+// failDisk ends a disk that cannot be made, unless the process is about to stop or
+// the document has changed: then the next run goes on.
+func (s *service) failDisk(ctx context.Context, w *provider.Work, p diskState, err error) error {
+	e := asFailure(ctx, err, "InternalDiskManagementError")
+	if e == nil {
+		return err
+	}
+	p.Error, p.Reserved = e, 0
+	if p.Made {
+		p.Reserved = s.Volumes.Allocated(p.Volume)
+	}
+	return w.Update(ctx, func(d *provider.Draft) {
+		d.SetPrivate(p)
+		d.Fail(e)
+	})
+}
+
+// asFailure turns an error into what the client is told, or nil if Reconcile should
+// simply be called again: the process stops, or somebody else wrote first.
+func asFailure(ctx context.Context, err error, code string) *arm.Error {
+	var e *arm.Error
+	switch {
+	case ctx.Err() != nil, errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrNotFound):
+		return nil
+	case errors.As(err, &e) && e.Status < 500:
+		return e
+	}
+	return arm.Errorf(500, code, "%v", err)
+}
+
+func (s *service) removeDisk(ctx context.Context, w *provider.Work, p diskState) error {
+	for _, volume := range []string{p.Volume, p.Stale} {
+		if volume == "" {
+			continue
+		}
+		if err := s.Volumes.Remove(ctx, volume); err != nil {
+			return fmt.Errorf("removing the volume of %s: %w", w.Doc.ID, err)
+		}
+	}
+	return w.Remove(ctx)
+}
