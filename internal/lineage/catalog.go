@@ -1,7 +1,6 @@
 package lineage
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -9,8 +8,8 @@ import (
 )
 
 // Catalog is what is known of galleries, images and disks. It is built from
-// documents in any order, holds a few hundred bytes for each, and is not safe
-// for concurrent change.
+// documents in any order and holds a few hundred bytes for each. Any number of
+// readers may use it at the same time while nobody adds to it.
 type Catalog struct {
 	galleries   map[string]bool
 	public      map[string]string // public name → gallery id
@@ -21,8 +20,32 @@ type Catalog struct {
 
 type definition struct {
 	Definition
-	versions []Version // highest first once sorted
-	sorted   bool
+	versions []entry // highest first
+}
+
+// entry is a version with its number, read once.
+type entry struct {
+	Version
+	number image.Version
+	valid  bool
+}
+
+func newEntry(v Version) entry {
+	number, err := image.ParseVersion(v.Name)
+	return entry{v, number, err == nil}
+}
+
+// compare orders version numbers; a name that is none is below all.
+func (e *entry) compare(o *entry) int {
+	switch {
+	case e.valid && o.valid:
+		return e.number.Compare(o.number)
+	case e.valid:
+		return 1
+	case o.valid:
+		return -1
+	}
+	return strings.Compare(e.Name, o.Name)
 }
 
 // NewCatalog is an empty catalog.
@@ -68,50 +91,52 @@ func (c *Catalog) addVersion(v Version) {
 		return
 	}
 	d := c.definition(v.ID[:at])
-	d.sorted = false
-	if i := slices.IndexFunc(d.versions, func(o Version) bool { return strings.EqualFold(o.Name, v.Name) }); i >= 0 {
-		d.versions[i] = v
+	added := newEntry(v)
+	i, found := slices.BinarySearchFunc(d.versions, &added, func(e entry, target *entry) int { return target.compare(&e) })
+	if found {
+		d.versions[i] = added
 		return
 	}
-	d.versions = append(d.versions, v)
+	d.versions = slices.Insert(d.versions, i, added)
 }
 
 // Versions are the known versions of a definition, highest first.
 func (c *Catalog) Versions(definitionID string) []Version {
-	if d := c.definitions[key(definitionID)]; d != nil {
-		return d.ordered()
+	d := c.definitions[key(definitionID)]
+	if d == nil {
+		return nil
 	}
-	return nil
+	out := make([]Version, len(d.versions))
+	for i := range d.versions {
+		out[i] = d.versions[i].Version
+	}
+	return out
 }
 
-func (d *definition) ordered() []Version {
-	if !d.sorted {
-		slices.SortFunc(d.versions, func(a, b Version) int { return compareNames(b.Name, a.Name) })
-		d.sorted = true
+func (d *definition) find(name string) (*entry, bool) {
+	wanted := newEntry(Version{Name: name})
+	i, found := slices.BinarySearchFunc(d.versions, &wanted, func(e entry, target *entry) int { return target.compare(&e) })
+	if !found {
+		return nil, false
 	}
-	return d.versions
+	return &d.versions[i], true
 }
 
-// compareNames orders version numbers; a name that is none is below all.
-func compareNames(a, b string) int {
-	va, errA := image.ParseVersion(a)
-	vb, errB := image.ParseVersion(b)
-	switch {
-	case errA != nil && errB != nil:
-		return strings.Compare(a, b)
-	case errA != nil:
-		return -1
-	case errB != nil:
-		return 1
-	}
-	return cmp.Or(va.Compare(vb), strings.Compare(a, b))
+// Approved is the newest released version of a definition.
+type Approved struct {
+	DefinitionID string
+	Version      Version
 }
 
-func (d *definition) find(name string) (Version, bool) {
-	for _, v := range d.versions {
-		if strings.EqualFold(v.Name, name) {
-			return v, true
+// Approved lists every definition that a machine could be made from now, by id.
+func (c *Catalog) Approved(o Options) []Approved {
+	var out []Approved
+	for _, d := range c.definitions {
+		gallery := d.ID[:indexAfter(d.ID, "galleries")]
+		if newest, ok := d.newest(o.Now); ok && approvedGallery(gallery, o) {
+			out = append(out, Approved{d.ID, newest.Version})
 		}
 	}
-	return Version{}, false
+	slices.SortFunc(out, func(a, b Approved) int { return strings.Compare(key(a.DefinitionID), key(b.DefinitionID)) })
+	return out
 }

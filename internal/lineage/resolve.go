@@ -118,12 +118,12 @@ func (c *Catalog) gallery(l *Lineage, s Subject, o Options) {
 		l.Why = fmt.Sprintf("gallery %s is not among the documents: add what az sig image-version list prints for %s", ref.Gallery, ref.Definition)
 		return
 	case ref.Version == "" && s.Kind == KindScaleSet:
-		newest := d.released(o.Now)
-		if len(newest) == 0 {
+		newest, ok := d.newest(o.Now)
+		if !ok {
 			l.Why = fmt.Sprintf("the model asks for the latest version of %s, which has no released version", ref)
 			return
 		}
-		ref.Version = newest[0].Name
+		ref.Version = newest.Name
 	case ref.Version == "":
 		l.Why = fmt.Sprintf("it was made from the latest version of %s, and neither its document nor its OS disk's says which that was: add what az disk list prints", ref)
 		return

@@ -2,35 +2,37 @@ package lineage
 
 import (
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // judge fills in everything that a known gallery version has to say.
-func (d *definition) judge(l *Lineage, v Version, o Options) {
+func (d *definition) judge(l *Lineage, v *entry, o Options) {
 	l.VersionID, l.ImageDigest = v.ID, v.ImageDigest
 	l.facts(v.Tags)
-	if !v.PublishedDate.IsZero() {
-		l.PublishedDate = &v.PublishedDate
+	if published := v.PublishedDate; !published.IsZero() {
+		l.PublishedDate = &published
 		l.DaysSincePublished = max(int(o.Now.Sub(v.PublishedDate)/(24*time.Hour)), 0)
 	}
 	if end := d.endOfLife(v); !end.IsZero() {
 		l.EndOfLifeDate = &end
 	}
-	for _, newer := range d.released(o.Now) {
+	for newer := range d.released(o.Now) {
 		if l.LatestVersion == "" {
 			l.LatestVersion = newer.Name
 		}
-		if compareNames(newer.Name, v.Name) > 0 {
-			l.VersionsBehind++
+		if newer.compare(v) <= 0 {
+			break
 		}
+		l.VersionsBehind++
 	}
 	l.State, l.Why = d.state(l, v, o)
 }
 
 // state applies the precedence: the first case that holds is the answer.
-func (d *definition) state(l *Lineage, v Version, o Options) (State, string) {
+func (d *definition) state(l *Lineage, v *entry, o Options) (State, string) {
 	mark := strings.ToLower(tag(v.Tags, TagState))
 	switch {
 	case mark == MarkRevoked:
@@ -66,7 +68,7 @@ func (l *Lineage) behind() string {
 }
 
 // current is how many of the newest versions count as approved.
-func (d *definition) current(v Version, o Options) int {
+func (d *definition) current(v *entry, o Options) int {
 	if o.Current > 0 {
 		return o.Current
 	}
@@ -79,23 +81,35 @@ func (d *definition) current(v Version, o Options) int {
 }
 
 // released are the versions that a new machine may get, highest first.
-func (d *definition) released(now time.Time) []Version {
-	var out []Version
-	for _, v := range d.ordered() {
-		mark := strings.ToLower(tag(v.Tags, TagState))
-		if !v.ExcludeFromLatest && mark != MarkStaged && mark != MarkRevoked && ready(v) && !d.ended(v, now) {
-			out = append(out, v)
+func (d *definition) released(now time.Time) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for i := range d.versions {
+			v := &d.versions[i]
+			mark := strings.ToLower(tag(v.Tags, TagState))
+			if v.ExcludeFromLatest || mark == MarkStaged || mark == MarkRevoked || !ready(v) || d.ended(v, now) {
+				continue
+			}
+			if !yield(v) {
+				return
+			}
 		}
 	}
-	return out
 }
 
-func ready(v Version) bool {
+// newest is what `latest` stands for, less what has ended or was revoked.
+func (d *definition) newest(now time.Time) (*entry, bool) {
+	for v := range d.released(now) {
+		return v, true
+	}
+	return nil, false
+}
+
+func ready(v *entry) bool {
 	return v.ProvisioningState == "" || strings.EqualFold(v.ProvisioningState, "Succeeded") || strings.EqualFold(v.ProvisioningState, "Updating")
 }
 
 // endOfLife is the earlier one of the version's and its definition's.
-func (d *definition) endOfLife(v Version) time.Time {
+func (d *definition) endOfLife(v *entry) time.Time {
 	a, b := v.EndOfLifeDate, d.EndOfLifeDate
 	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
@@ -103,7 +117,7 @@ func (d *definition) endOfLife(v Version) time.Time {
 	return a
 }
 
-func (d *definition) ended(v Version, now time.Time) bool {
+func (d *definition) ended(v *entry, now time.Time) bool {
 	end := d.endOfLife(v)
 	return !end.IsZero() && !now.Before(end)
 }

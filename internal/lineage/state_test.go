@@ -219,7 +219,9 @@ func TestForms(t *testing.T) {
 	vm := func(profile string) string {
 		return `{"id":"` + groupID + `/virtualMachines/vm","storageProfile":` + profile + `}`
 	}
-	disk := func(name string) string { return `"osDisk":{"managedDisk":{"id":"` + groupID + `/disks/` + name + `"}}` }
+	disk := func(name string) string {
+		return `"osDisk":{"managedDisk":{"id":"` + groupID + `/disks/` + name + `"}}`
+	}
 	for name, x := range map[string]struct {
 		document string
 		state    State
