@@ -71,7 +71,10 @@ func (id ID) String() string {
 func (id ID) Key() string { return strings.ToLower(id.String()) }
 
 // Equal reports whether both name the same resource.
-func (id ID) Equal(other ID) bool { return strings.EqualFold(id.path, other.path) }
+//
+// It compares keys, as stores do: strings.EqualFold knows letters (ſ and s) that
+// lower case keeps apart.
+func (id ID) Equal(other ID) bool { return id.Key() == other.Key() }
 
 // Type is the resource type; scopes have types too (TypeSubscription ...).
 func (id ID) Type() Type {
@@ -164,9 +167,8 @@ func (id ID) Contains(other ID) bool {
 	if id.path == "" {
 		return true
 	}
-	n := len(id.path)
-	return len(other.path) >= n && strings.EqualFold(other.path[:n], id.path) &&
-		(len(other.path) == n || other.path[n] == '/')
+	key, inner := id.Key(), other.Key()
+	return strings.HasPrefix(inner, key) && (len(inner) == len(key) || inner[len(key)] == '/')
 }
 
 // Names are the names of the levels, outermost first: gallery, image, version.

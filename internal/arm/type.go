@@ -20,7 +20,7 @@ const (
 func (t Type) Key() string { return strings.ToLower(string(t)) }
 
 // Equal reports whether two types are the same to ARM.
-func (t Type) Equal(u Type) bool { return strings.EqualFold(string(t), string(u)) }
+func (t Type) Equal(u Type) bool { return t == u || t.Key() == u.Key() }
 
 // Namespace is the part before the first slash.
 func (t Type) Namespace() string {

@@ -1,12 +1,3 @@
-// Package provider turns resource types, each one registered value, into a
-// working part of the control plane: routes, api-versions, the providers listing,
-// RBAC actions, long-running operations and workers all derive from that value.
-//
-// It holds the one write pipeline, in this order: authorise → decode → load →
-// default → validate → admit → ONE transaction (resource + operation + audit event)
-// → respond. Providers (internal/rp/NAME) import it and never one another: they
-// reach other types through Client, which runs the same pipeline. It knows no
-// concrete type and no HTTP server; frontdoor puts it on the wire.
 package provider
 
 import (

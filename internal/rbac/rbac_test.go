@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/identity"
@@ -72,5 +73,29 @@ func TestFailureToReadAssignmentsDenies(t *testing.T) {
 	boom := errors.New("boom")
 	if err := (rbac.Authorizer{Source: none{boom}}).Authorize(t.Context(), identity.Principal{ObjectID: "o"}, "A/b/read", arm.Tenant); !errors.Is(err, boom) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestRolesOfADirectory(t *testing.T) {
+	d, err := identity.OpenDirectory(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sp, _, err := d.Create("ci", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := identity.Role{Name: rbac.Owner, Scope: "/subscriptions/S"}
+	a := rbac.Authorizer{Source: rbac.Roles{Directory: d}}
+	p := identity.Principal{ObjectID: sp.ObjectID}
+	allowed := func() bool { return a.Authorize(t.Context(), p, "A/b/write", arm.SubscriptionID("S")) == nil }
+	if allowed() {
+		t.Error("allowed without a role")
+	}
+	if err := d.Grant(sp.AppID, role); err != nil || !allowed() {
+		t.Errorf("denied with the role: %v", err)
+	}
+	if err := d.Delete(sp.AppID); err != nil || allowed() {
+		t.Errorf("a token of somebody who is gone works: %v", err)
 	}
 }

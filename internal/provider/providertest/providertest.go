@@ -121,7 +121,7 @@ func (s *Server) pipeline(t testing.TB, c config) {
 	rp := resources.New(resources.Config{TenantID: s.directory.TenantID(),
 		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
 	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
-		Authorizer: rbac.Authorizer{Source: Roles{s.directory}}, Admitter: c.admitter, Locations: []string{Location, Location2}, Log: logger(t)})
+		Authorizer: rbac.Authorizer{Source: rbac.Roles{Directory: s.directory}}, Admitter: c.admitter, Locations: []string{Location, Location2}, Log: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,26 +281,6 @@ func (s *Server) principal(t testing.TB, role string, scope arm.ID) (identity.Pr
 		t.Fatal(err)
 	}
 	return p, secret
-}
-
-// Roles makes a directory a source of role assignments.
-type Roles struct{ Directory *identity.Directory }
-
-// Assignments implements rbac.Source.
-func (r Roles) Assignments(_ context.Context, principalID string) ([]rbac.Assignment, error) {
-	sp, err := r.Directory.ByObjectID(principalID)
-	if err != nil {
-		return nil, nil // somebody who is gone may do nothing
-	}
-	var as []rbac.Assignment
-	for _, role := range sp.Roles {
-		scope, err := arm.ParseID(role.Scope)
-		if err != nil {
-			return nil, err
-		}
-		as = append(as, rbac.Assignment{PrincipalID: sp.ObjectID, Role: role.Name, Scope: scope})
-	}
-	return as, nil
 }
 
 type credential struct {
