@@ -22,6 +22,10 @@ type config struct {
 	Locations    []location `yaml:"locations"`
 	// Catalogue is a YAML file with further marketplace images.
 	Catalogue string `yaml:"catalogue,omitempty"`
+	// Mirror and SecurityMirror are where Debian bases come from; Debian's own
+	// unless set.
+	Mirror         string `yaml:"mirror,omitempty"`
+	SecurityMirror string `yaml:"securityMirror,omitempty"`
 	// MachineCores and MachineMemoryMiB cap what one machine gets, whatever
 	// its size is called.
 	MachineCores     int `yaml:"machineCores,omitempty"`

@@ -24,33 +24,38 @@ import (
 
 // providers opens the engines and hands each to the provider that drives it.
 func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
-	if err := s.openEngines(ctx); err != nil {
+	regions, err := s.openEngines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	builders, err := s.builders(ctx, regions)
+	if err != nil {
 		return nil, err
 	}
 	pipelines, err := s.pipelines()
 	if err != nil {
 		return nil, err
 	}
-	return []provider.Provider{
+	return append(builders,
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
 		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines}),
 		gallery.New(gallery.Config{Bytes: s.images, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
 		pipelines,
-	}, nil
+	), nil
 }
 
 // openEngines opens what touches disks, networks and machines.
-func (s *server) openEngines(ctx context.Context) error {
+func (s *server) openEngines(ctx context.Context) ([]*region.Region, error) {
 	regions, err := s.openRegions()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.images = gallery.NewEngine(regions...)
 	if s.artifacts, err = artifact.Open(s.dir.Artifacts(), s.url); err != nil {
-		return err
+		return nil, err
 	}
 	s.mounts[artifact.PathPrefix] = s.artifacts.Handler(s.mayRead)
-	return s.openNetwork(ctx)
+	return regions, s.openNetwork(ctx)
 }
 
 // openRegions opens the regions that can be opened: one whose root is gone must

@@ -5,6 +5,7 @@ import "github.com/spf13/cobra"
 // commands are the nouns, in the order that help shows them.
 func (a *App) commands() []*cobra.Command {
 	return []*cobra.Command{
-		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(), a.contextCommand(), a.imageCommand(), a.galleryCommand(), a.vmCommand(),
+		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(), a.contextCommand(), a.imageCommand(), a.galleryCommand(), a.vmCommand(), a.auditCommand(),
+		a.operationCommand(), a.cacheCommand(), a.keyCommand(), a.backupCommand(), a.restoreCommand(),
 	}
 }

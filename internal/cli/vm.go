@@ -22,7 +22,7 @@ var vmColumns = []column{
 
 func (a *App) vmCommand() *cobra.Command {
 	command := &cobra.Command{Use: "vm", Short: "Create machines from images and look after them"}
-	command.AddCommand(a.vmCreate(), a.vmList(), a.vmShow(), a.vmConsole(), a.vmSSH(), a.vmDelete(), a.vmRun())
+	command.AddCommand(a.vmCreate(), a.vmList(), a.vmShow(), a.vmConsole(), a.vmSSH(), a.vmDelete(), a.vmRun(), a.vmVerify())
 	for verb, action := range map[string]string{"start": "start", "stop": "powerOff", "restart": "restart", "deallocate": "deallocate"} {
 		command.AddCommand(a.vmAction(verb, action))
 	}

@@ -36,6 +36,7 @@ func (d Dir) RunLogs() string       { return d.path("log", "runs") }
 func (d Dir) Bases() string         { return d.path("bases") }
 func (d Dir) Builds() string        { return d.path("builds") }
 func (d Dir) Artifacts() string     { return d.path("artifacts") }
+func (d Dir) Backups() string       { return d.path("backups") }
 func (d Dir) Machines() string      { return d.path("machines") }
 func (d Dir) Network() string       { return d.path("network.json") }
 func (d Dir) Regions() string       { return d.path("regions") }
@@ -48,7 +49,7 @@ func (d Dir) path(parts ...string) string {
 
 // Make creates the directories that a server needs.
 func (d Dir) Make() error {
-	for _, dir := range []string{d.path("run"), d.path("log"), d.Keys(), d.TLS()} {
+	for _, dir := range []string{d.path("run"), d.path("log"), d.Backups(), d.Keys(), d.TLS()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make the data directory: %w", err)
 		}
