@@ -103,7 +103,7 @@ func (p *packageFacts) add(file *ast.File) {
 	}
 	for _, spec := range file.Imports {
 		path, _ := strconv.Unquote(spec.Path.Value)
-		if imported, ok := strings.CutPrefix(path, module); ok {
+		if imported, ok := strings.CutPrefix(path, module); ok && !slices.Contains(p.imports, imported) {
 			p.imports = append(p.imports, imported)
 		}
 	}
