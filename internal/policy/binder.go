@@ -63,7 +63,7 @@ func (b binder) field(ec *expr.Compiler, call *expr.Call) (expr.Bound, bool, err
 			if v.IsUndefined() {
 				return value.NullValue, nil
 			}
-			return v, nil
+			return *v, nil
 		}}, true, nil
 	}
 	return gathered(r), true, nil
@@ -80,23 +80,24 @@ func gathered(r *ref) expr.Bound {
 }
 
 // gather collects the values at the end of a path; missing ones are left out.
-func (f *frame) gather(into []Value, start Value, groups path) ([]Value, error) {
-	v := walk(start, groups[0])
+func (f *frame) gather(into []Value, start *Value, groups path) ([]Value, error) {
+	v := value.Walk(start, groups[0])
 	if len(groups) == 1 {
 		if !v.IsUndefined() {
-			into = append(into, v)
+			into = append(into, *v)
 		}
 		return into, nil
 	}
 	if v.Kind() != value.Array {
 		return into, nil
 	}
-	for _, e := range v.Elems() {
+	elems := v.Elems()
+	for i := range elems {
 		if !f.step() {
 			return into, errBudget
 		}
 		var err error
-		if into, err = f.gather(into, e, groups[1:]); err != nil {
+		if into, err = f.gather(into, &elems[i], groups[1:]); err != nil {
 			return into, err
 		}
 	}
@@ -136,7 +137,7 @@ func (b binder) inScope(s *scope, name string) (expr.Bound, bool, error) {
 		if r.stars > 0 {
 			return gathered(r), true, nil
 		}
-		return expr.Bound{Code: func(env *expr.Env) (Value, error) { return r.value(env.Host.(*frame)), nil }}, true, nil
+		return expr.Bound{Code: func(env *expr.Env) (Value, error) { return *r.value(env.Host.(*frame)), nil }}, true, nil
 	}
 	if s.name == "" || len(name) < len(s.name) || !value.EqualASCII(name[:len(s.name)], s.name) {
 		return expr.Bound{}, false, nil

@@ -6,8 +6,6 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 )
 
-func compareKinds(l, r Value) (int, bool) { return value.Compare(l, r) }
-
 // brief is a value as text that fits a sentence.
 func brief(v Value) string {
 	const most = 60

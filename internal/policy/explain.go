@@ -151,7 +151,7 @@ func operandOf(f *frame, o *operand) Value {
 
 func (t *fieldTest) explain(f *frame) (*Explanation, outcome) {
 	o := t.eval(f)
-	e := leaf(t.from, o, t.ref.name, t.ref.value(f), operandOf(f, &t.with.operand))
+	e := leaf(t.from, o, t.ref.name, *t.ref.value(f), operandOf(f, &t.with.operand))
 	e.Address = t.ref.address(f)
 	return e, o
 }
@@ -163,7 +163,7 @@ func (r *ref) address(f *frame) string {
 		return "tags['" + r.tag.Name + "']"
 	case bySpecialNone:
 		if p := r.pathFor(r.document(f)); p != nil {
-			return p.String()
+			return p.path.String()
 		}
 	}
 	return ""
@@ -174,18 +174,32 @@ func (t *wildTest) explain(f *frame) (*Explanation, outcome) {
 	if !ok {
 		return leaf(t.from, failed, t.ref.name, Value{}, Value{}), failed
 	}
-	var children []*Explanation
+	o := t.eval(f)
 	start, groups := t.ref.groups(f)
-	o := f.every(start, groups, func(l Value) outcome {
-		held := outcomeOf(t.with.holds(f, l, r))
-		if len(children) < maxExplained {
-			children = append(children, leaf(t.from, held, fmt.Sprintf("%s (element %d)", t.ref.name, len(children)), l, r))
-		}
-		return held
-	})
+	children := t.elements(f, nil, start, groups, &r)
 	e := leaf(t.from, o, t.ref.name, Value{}, r)
 	e.Missing, e.Address, e.Children = false, t.ref.address(f), children
 	return e, o
+}
+
+// elements shows the comparisons up to the first that does not hold.
+func (t *wildTest) elements(f *frame, shown []*Explanation, start *Value, groups path, r *Value) []*Explanation {
+	v := value.Walk(start, groups[0])
+	if len(groups) == 1 {
+		held := outcomeOf(t.with.holds(f, v, r))
+		return append(shown, leaf(t.from, held, fmt.Sprintf("%s (element %d)", t.ref.name, len(shown)), *v, *r))
+	}
+	if v.Kind() != value.Array {
+		return t.elements(f, shown, &null, groups[1:], r)
+	}
+	elems := v.Elems()
+	for i := range elems {
+		if n := len(shown); n >= maxExplained || n > 0 && !shown[n-1].Held {
+			break
+		}
+		shown = t.elements(f, shown, &elems[i], groups[1:], r)
+	}
+	return shown
 }
 
 // maxExplained bounds how many elements of an array are shown.
@@ -213,8 +227,9 @@ func (t *countTest) explain(f *frame) (*Explanation, outcome) {
 	if !ok {
 		return leaf(t.from, failed, t.from.Count.subject(), value.FromInt(int64(n)), Value{}), failed
 	}
-	o := outcomeOf(t.with.holds(f, value.FromInt(int64(n)), r))
-	e := leaf(t.from, o, t.from.Count.subject(), value.FromInt(int64(n)), r)
+	l := value.FromInt(int64(n))
+	o := outcomeOf(t.with.holds(f, &l, &r))
+	e := leaf(t.from, o, t.from.Count.subject(), l, r)
 	if t.where != nil {
 		e.Children = t.explainWhere(f)
 	}

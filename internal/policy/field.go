@@ -2,6 +2,7 @@ package policy
 
 import (
 	"strings"
+	"unique"
 
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy/alias"
@@ -34,15 +35,30 @@ const (
 
 // typedPath is an alias's path for one resource type.
 type typedPath struct {
-	typ      string // "": any
-	key      typeKey
-	path     path
+	typ string // "": any
+	key typeKey
+	onePath
 	versions []versionedPath
 }
 
 type versionedPath struct {
 	apiVersions []string
-	path        path
+	onePath
+}
+
+// onePath is a path with a handle for all but its last segment, equal for equal
+// parents.
+type onePath struct {
+	path   path
+	parent unique.Handle[string]
+}
+
+func newOnePath(p path) onePath {
+	parent := ""
+	if n := len(p[0]); n > 0 {
+		parent = value.LowerASCII(path{p[0][:n-1]}.String())
+	}
+	return onePath{path: p, parent: unique.Make(parent)}
 }
 
 // shortPath is where an alias's short name points in a document of any type:
@@ -87,8 +103,8 @@ func tagName(field string) (string, bool) {
 	return "", false
 }
 
-// start returns the value that the ref's first group is walked from, and the
-// document that decides which path holds.
+// document returns the document that the ref reads, and whose type and
+// api-version decide which path holds.
 func (r *ref) document(f *frame) *Resource {
 	if r.primary {
 		return f.primary
@@ -96,63 +112,78 @@ func (r *ref) document(f *frame) *Resource {
 	return f.doc
 }
 
-// value returns the value of a ref without [*]; Undefined when there is none.
-func (r *ref) value(f *frame) Value {
+// nothing is the value of what does not exist.
+var nothing Value
+
+// value returns a pointer to the value of a ref without [*], to an Undefined one
+// when there is none. Nobody may write through it; it holds until the next ref
+// is read.
+func (r *ref) value(f *frame) *Value {
 	doc := r.document(f)
 	if r.slot >= 0 {
 		groups := r.pathFor(doc)
-		if r.level >= len(groups) {
-			return Value{}
+		if groups == nil || r.level >= len(groups.path) {
+			return &nothing
 		}
-		return walk(f.elems[r.slot], groups[r.level])
+		return value.Walk(&f.elems[r.slot], groups.path[r.level])
 	}
 	switch r.special {
+	case bySpecialNone:
+		return r.documentValue(f, doc)
 	case specialType:
-		return doc.root.Find(keyType)
+		return value.FindIn(&doc.root, &keyType)
 	case specialTag:
-		return doc.root.Find(keyTags).Find(r.tag)
-	case specialAPIVersion:
-		if doc.apiVersion == "" {
-			return Value{}
-		}
-		return value.FromString(doc.apiVersion)
-	case specialFullName:
-		return doc.fullName()
+		return value.FindIn(value.FindIn(&doc.root, &keyTags), &r.tag)
 	case specialFact:
-		return r.fact(doc)
+		if v := value.FindIn(&doc.facts, &r.tag); !v.IsUndefined() {
+			return v
+		}
+		return value.FindIn(&doc.root, &r.tag)
 	}
-	if len(r.paths) > 0 {
-		if groups := r.pathFor(doc); groups != nil {
-			if v := walk(doc.root, groups[0]); v.Kind() != value.Undefined {
-				return v
-			}
+	f.scratch = Value{}
+	if r.special == specialFullName {
+		f.scratch = doc.fullName()
+	} else if doc.apiVersion != "" {
+		f.scratch = value.FromString(doc.apiVersion)
+	}
+	return &f.scratch
+}
+
+// documentValue walks the path, else the short name. The parent that was walked
+// to last is kept: rules like to compare several members of one object.
+func (r *ref) documentValue(f *frame, doc *Resource) *Value {
+	if p := r.pathFor(doc); p != nil && len(p.path) > 0 {
+		first := p.path[0]
+		last := len(first) - 1
+		if last < 0 {
+			return &doc.root
+		}
+		if f.parentDoc != doc || f.parentKey != p.parent {
+			f.parent = value.Walk(&doc.root, first[:last])
+			f.parentDoc, f.parentKey = doc, p.parent
+		}
+		if v := value.Walk(f.parent, first[last:]); !v.IsUndefined() {
+			return v
 		}
 	}
-	return r.short.value(doc.root)
+	return r.short.value(&doc.root)
 }
 
-func (r *ref) fact(doc *Resource) Value {
-	if v := doc.facts.Find(r.tag); !v.IsUndefined() {
-		return v
-	}
-	return doc.root.Find(r.tag)
-}
-
-func (s *shortPath) value(root Value) Value {
+func (s *shortPath) value(root *Value) *Value {
 	if s.root != nil {
-		if v := walk(root, s.root[0]); !v.IsUndefined() {
+		if v := value.Walk(root, s.root[0]); !v.IsUndefined() {
 			return v
 		}
 	}
 	if s.properties != nil {
-		return walk(root, s.properties[0])
+		return value.Walk(root, s.properties[0])
 	}
-	return Value{}
+	return &nothing
 }
 
 // pathFor picks the path that holds for the document's type and api-version, nil
 // when the alias is not of its type.
-func (r *ref) pathFor(doc *Resource) path {
+func (r *ref) pathFor(doc *Resource) *onePath {
 	for i := range r.paths {
 		t := &r.paths[i]
 		if t.typ != "" && t.key != doc.typeKey {
@@ -161,36 +192,36 @@ func (r *ref) pathFor(doc *Resource) path {
 		for j := range t.versions {
 			for _, v := range t.versions[j].apiVersions {
 				if value.EqualASCII(v, doc.apiVersion) {
-					return t.versions[j].path
+					return &t.versions[j].onePath
 				}
 			}
 		}
-		return t.path
+		return &t.onePath
 	}
 	return nil
 }
 
 // groups returns the groups of segments of a ref with [*] and the value that the
 // first starts from. For a document of another type the short name decides.
-func (r *ref) groups(f *frame) (Value, path) {
+func (r *ref) groups(f *frame) (*Value, path) {
 	doc := r.document(f)
-	groups := r.pathFor(doc)
+	p := r.pathFor(doc)
 	if r.slot >= 0 {
-		if r.level >= len(groups) {
-			return Value{}, path{nil}
+		if p == nil || r.level >= len(p.path) {
+			return &nothing, path{nil}
 		}
-		return f.elems[r.slot], groups[r.level:]
+		return &f.elems[r.slot], p.path[r.level:]
 	}
-	if groups != nil && (r.short.properties == nil || !walk(doc.root, groups[0]).IsUndefined()) {
-		return doc.root, groups
+	if p != nil && (r.short.properties == nil || !value.Walk(&doc.root, p.path[0]).IsUndefined()) {
+		return &doc.root, p.path
 	}
-	if r.short.root != nil && !walk(doc.root, r.short.root[0]).IsUndefined() {
-		return doc.root, r.short.root
+	if r.short.root != nil && !value.Walk(&doc.root, r.short.root[0]).IsUndefined() {
+		return &doc.root, r.short.root
 	}
 	if r.short.properties != nil {
-		return doc.root, r.short.properties
+		return &doc.root, r.short.properties
 	}
-	return Value{}, path{nil, nil}
+	return &nothing, path{nil, nil}
 }
 
 // typedPaths turns the aliases of one name into paths, by resource type.
@@ -200,10 +231,10 @@ func typedPaths(found []alias.Alias) (paths []typedPath, problem string) {
 		if bad != "" {
 			return nil, "the alias " + a.Name + " has a broken path: " + bad
 		}
-		t := typedPath{typ: a.Type, key: newTypeKey(a.Type), path: p}
+		t := typedPath{typ: a.Type, key: newTypeKey(a.Type), onePath: newOnePath(p)}
 		for _, v := range a.Versions {
 			if vp, bad := parsePath(v.Path); bad == "" && vp.stars() == p.stars() {
-				t.versions = append(t.versions, versionedPath{v.APIVersions, vp})
+				t.versions = append(t.versions, versionedPath{v.APIVersions, newOnePath(vp)})
 			}
 		}
 		paths = append(paths, t)
@@ -219,9 +250,9 @@ func newShortPath(short string) shortPath {
 	}
 	under := make(path, len(p))
 	copy(under, p)
-	under[0] = append([]segment{{key: keyProperties, index: -1}}, p[0]...)
+	under[0] = append([]segment{{Key: keyProperties, Index: -1}}, p[0]...)
 	s := shortPath{properties: under}
-	if rootFields[value.LowerASCII(p[0][0].key.Name)] {
+	if rootFields[value.LowerASCII(p[0][0].Key.Name)] {
 		s.root = p
 	}
 	return s

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"unique"
 
 	"hallmark.dev/hallmark/internal/expr"
+	"hallmark.dev/hallmark/internal/expr/value"
 )
 
 // MaxElements bounds how many array elements one evaluation visits: nested [*]
@@ -21,6 +23,13 @@ type frame struct {
 	primary *Resource // what field() reads
 	context Value
 	elems   []Value // the current elements of the counts in progress
+	scratch Value   // of a field that is computed
+
+	// the object that documentValue walked to last
+	parent    *Value
+	parentDoc *Resource
+	parentKey unique.Handle[string]
+
 	visited int
 	path    string
 	problem *Problem
@@ -48,6 +57,7 @@ func newFrame(slots int, in *Input) *frame {
 
 func (f *frame) release() {
 	f.doc, f.primary, f.context, f.problem, f.notes = nil, nil, Value{}, nil, nil
+	f.parent, f.parentDoc, f.scratch = nil, nil, Value{}
 	clear(f.elems)
 	frames.Put(f)
 }
@@ -77,15 +87,15 @@ const maxNotes = 20
 
 // noteIncomparable remarks that greater and its like are false because the
 // values cannot be compared. A missing value needs no remark.
-func (f *frame) noteIncomparable(c *comparison, l, r Value) {
+func (f *frame) noteIncomparable(c *comparison, l, r *Value) {
 	if l.IsNothing() || r.IsNothing() || len(f.notes) >= maxNotes {
 		return
 	}
-	if _, ok := compareKinds(l, r); ok {
+	if _, ok := value.Compare(*l, *r); ok {
 		return
 	}
 	f.notes = append(f.notes, Diagnostic{
 		Path:    c.path,
-		Message: fmt.Sprintf("%s cannot compare the %s %s with the %s %s, so it is false", c.operator, l.Kind(), brief(l), r.Kind(), brief(r)),
+		Message: fmt.Sprintf("%s cannot compare the %s %s with the %s %s, so it is false", c.operator, l.Kind(), brief(*l), r.Kind(), brief(*r)),
 	})
 }

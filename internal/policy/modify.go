@@ -209,12 +209,12 @@ func (c *Change) target(r *Resource) (path, string) {
 	case c.ref == nil:
 		return nil, "the alias is not known, so the path to write is not known"
 	case c.ref.special == specialTag:
-		return path{{{key: keyTags, index: -1}, {key: c.ref.tag, index: -1}}}, ""
+		return path{{{Key: keyTags, Index: -1}, {Key: c.ref.tag, Index: -1}}}, ""
 	case c.ref.special != bySpecialNone:
 		return nil, "the field " + c.Field + " cannot be changed"
 	}
 	if p := c.ref.pathFor(r); p != nil {
-		return p, ""
+		return p.path, ""
 	}
 	return nil, "the alias does not belong to " + r.typ
 }
@@ -251,21 +251,21 @@ func (e *editor) edit(v Value, g, s int) Value {
 func (e *editor) member(v Value, g, s int) Value {
 	segment := &e.groups[g][s]
 	last := g == len(e.groups)-1 && s == len(e.groups[g])-1
-	if segment.index >= 0 {
-		if v.Kind() != value.Array || segment.index >= v.Len() || last {
+	if segment.Index >= 0 {
+		if v.Kind() != value.Array || segment.Index >= v.Len() || last {
 			return v
 		}
 		elems := append([]Value(nil), v.Elems()...)
-		elems[segment.index] = e.edit(elems[segment.index], g, s+1)
+		elems[segment.Index] = e.edit(elems[segment.Index], g, s+1)
 		return value.FromSlice(elems)
 	}
 	if !v.IsNothing() && v.Kind() != value.Object {
 		e.conflict = "the document has something other than an object on the way to " + e.change.Field
 		return v
 	}
-	have := v.Find(segment.key)
+	have := v.Find(segment.Key)
 	if last {
-		return e.leaf(v, segment.key.Name, have)
+		return e.leaf(v, segment.Key.Name, have)
 	}
 	if have.IsNothing() && e.change.Operation == "remove" {
 		return v
@@ -274,7 +274,7 @@ func (e *editor) member(v Value, g, s int) Value {
 	if changed.IsUndefined() {
 		return v
 	}
-	return v.AsResource().With(segment.key.Name, changed)
+	return v.AsResource().With(segment.Key.Name, changed)
 }
 
 // leaf changes the member that the field names.

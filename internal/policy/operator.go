@@ -156,7 +156,7 @@ func newComparison(op Operator, r operand, path string) *comparison {
 }
 
 // holds compares l with r, which must be the operand's value.
-func (c *comparison) holds(f *frame, l, r Value) bool {
+func (c *comparison) holds(f *frame, l, r *Value) bool {
 	switch c.kind {
 	case byText:
 		if l.Kind() == value.String {
@@ -167,13 +167,13 @@ func (c *comparison) holds(f *frame, l, r Value) bool {
 			return c.like.Match(l.Str()) != c.negated
 		}
 	case bySet:
-		return c.set.Has(l) != c.negated
+		return c.set.Has(*l) != c.negated
 	case byPresence:
 		return l.IsNothing() == c.negated
 	case byAnyText:
-		return c.set.HasEqual(l) != c.negated
+		return c.set.HasEqual(*l) != c.negated
 	}
-	held := compare[c.operator](l, r)
+	held := compare[c.operator](*l, *r)
 	if !held && c.operator >= Greater && c.operator <= LessOrEquals {
 		f.noteIncomparable(c, l, r)
 	}

@@ -7,11 +7,8 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 )
 
-// segment is one step of a path: a key, or the index of an array's element.
-type segment struct {
-	key   value.Key
-	index int // -1: by key
-}
+// segment is one step of a path.
+type segment = value.Segment
 
 // path is what stands between two [*]: groups of segments. A path without [*]
 // has one group.
@@ -68,25 +65,13 @@ func bracket(rest string) (inner, after string, ok bool) {
 
 func newSegment(name string) segment {
 	if i, err := strconv.Atoi(name); err == nil && i >= 0 && name[0] != '+' {
-		return segment{index: i}
+		return segment{Index: i}
 	}
-	return segment{key: value.NewKey(name), index: -1}
+	return segment{Key: value.NewKey(name), Index: -1}
 }
 
 // walk follows segments from v; Undefined where they lead nowhere.
-func walk(v Value, segments []segment) Value {
-	for i := range segments {
-		if s := &segments[i]; s.index >= 0 {
-			if v.Kind() != value.Array {
-				return Value{}
-			}
-			v = v.At(s.index)
-		} else {
-			v = v.Find(s.key)
-		}
-	}
-	return v
-}
+func walk(v Value, segments []segment) Value { return *value.Walk(&v, segments) }
 
 // stars returns how many [*] the path has.
 func (p path) stars() int { return len(p) - 1 }
@@ -100,15 +85,15 @@ func (p path) String() string {
 		}
 		for _, s := range group {
 			switch {
-			case s.index >= 0:
-				b.WriteString("[" + strconv.Itoa(s.index) + "]")
-			case strings.ContainsAny(s.key.Name, ".[]"):
-				b.WriteString("['" + s.key.Name + "']")
+			case s.Index >= 0:
+				b.WriteString("[" + strconv.Itoa(s.Index) + "]")
+			case strings.ContainsAny(s.Key.Name, ".[]"):
+				b.WriteString("['" + s.Key.Name + "']")
 			default:
 				if b.Len() > 0 {
 					b.WriteByte('.')
 				}
-				b.WriteString(s.key.Name)
+				b.WriteString(s.Key.Name)
 			}
 		}
 	}

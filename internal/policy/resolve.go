@@ -62,7 +62,7 @@ func (c *compiler) scoped(s *scope, name string) (*ref, bool, error) {
 	full := s.ref.name[:len(s.prefix)] + rest
 	r := &ref{name: name, slot: s.slot, level: s.level, primary: s.ref.primary}
 	if rest == "" {
-		r.paths, r.level = []typedPath{{path: path{nil}}}, 0
+		r.paths, r.level = []typedPath{{onePath: newOnePath(path{nil})}}, 0
 		return r, true, nil
 	}
 	if s.ref.special == specialFact || c.options.Aliases == nil || s.ref.isRaw() {
@@ -70,7 +70,7 @@ func (c *compiler) scoped(s *scope, name string) (*ref, bool, error) {
 		if bad != "" {
 			return nil, true, &problemError{InvalidAlias, fmt.Sprintf("the path %s is broken: %s", name, bad)}
 		}
-		r.paths = []typedPath{{path: p}}
+		r.paths = []typedPath{{onePath: newOnePath(p)}}
 	} else {
 		found, err := c.aliases(full)
 		if err != nil {
@@ -105,15 +105,19 @@ func (r *ref) extended(level int, rest string) []typedPath {
 	}
 	known := r.paths
 	if len(known) == 0 {
-		known = []typedPath{{path: r.short.properties}}
+		known = []typedPath{{onePath: newOnePath(r.short.properties)}}
 	}
 	var paths []typedPath
 	for _, t := range known {
-		p := append(path(nil), t.path[:min(level, len(t.path))]...)
-		paths = append(paths, typedPath{typ: t.typ, key: t.key, path: append(p, tail...)})
+		p := t.path[:min(level, len(t.path))]
+		paths = append(paths, typedPath{typ: t.typ, key: t.key, onePath: newOnePath(joinPaths(p, tail))})
 	}
 	return paths
 }
+
+// joinPaths appends the groups of tail, whose first is what stands behind the
+// last [*] of head.
+func joinPaths(head, tail path) path { return append(append(path(nil), head...), tail...) }
 
 func cutPrefix(name, lower, prefix string) (rest string, ok bool) {
 	if !strings.HasPrefix(lower, prefix) {
@@ -161,7 +165,7 @@ func (c *compiler) rawField(name string) (*ref, error) {
 	if bad != "" {
 		return nil, &problemError{InvalidAlias, fmt.Sprintf("the path %s is broken: %s", name, bad)}
 	}
-	return &ref{name: name, slot: -1, paths: []typedPath{{path: p}}, stars: p.stars()}, nil
+	return &ref{name: name, slot: -1, paths: []typedPath{{onePath: newOnePath(p)}}, stars: p.stars()}, nil
 }
 
 // aliases looks a name up. None and no error means that an unknown alias is

@@ -63,6 +63,8 @@ func (o outcome) negated() outcome {
 	return yes - o
 }
 
+var null = value.NullValue
+
 // fieldTest compares a field without [*]. What is missing counts as null.
 type fieldTest struct {
 	from *Constraint
@@ -71,18 +73,22 @@ type fieldTest struct {
 }
 
 func (t *fieldTest) eval(f *frame) outcome {
+	if t.with.operand.code == nil {
+		l := t.ref.value(f)
+		if l.IsUndefined() {
+			l = &null
+		}
+		return outcomeOf(t.with.holds(f, l, &t.with.operand.constant))
+	}
+	r, ok := t.with.operand.value(f, t.with.path)
+	if !ok {
+		return failed
+	}
 	l := t.ref.value(f)
 	if l.IsUndefined() {
-		l = value.NullValue
+		l = &null
 	}
-	r := t.with.operand.constant
-	if t.with.operand.code != nil {
-		var ok bool
-		if r, ok = t.with.operand.value(f, t.with.path); !ok {
-			return failed
-		}
-	}
-	return outcomeOf(t.with.holds(f, l, r))
+	return outcomeOf(t.with.holds(f, l, &r))
 }
 
 // typeTest compares the document's type with a constant.
@@ -121,26 +127,27 @@ func (t *wildTest) eval(f *frame) outcome {
 		return failed
 	}
 	start, groups := t.ref.groups(f)
-	return f.every(start, groups, func(l Value) outcome { return outcomeOf(t.with.holds(f, l, r)) })
+	return f.every(start, groups, t.with, &r)
 }
 
-// every applies check to the value behind every element. An array that is
-// missing, or is no array, stands for one null element; a property that an
-// element lacks is Undefined.
-func (f *frame) every(start Value, groups path, check func(Value) outcome) outcome {
-	v := walk(start, groups[0])
+// every compares the value behind every element. An array that is missing, or is
+// no array, stands for one null element; a property that an element lacks is
+// Undefined.
+func (f *frame) every(start *Value, groups path, with *comparison, r *Value) outcome {
+	v := value.Walk(start, groups[0])
 	if len(groups) == 1 {
-		return check(v)
+		return outcomeOf(with.holds(f, v, r))
 	}
 	if v.Kind() != value.Array {
-		return f.every(value.NullValue, groups[1:], check)
+		return f.every(&null, groups[1:], with, r)
 	}
-	for _, e := range v.Elems() {
+	elems := v.Elems()
+	for i := range elems {
 		if !f.step() {
-			f.fail(f.path, errBudget)
+			f.fail(with.path, errBudget)
 			return failed
 		}
-		if o := f.every(e, groups[1:], check); o != yes {
+		if o := f.every(&elems[i], groups[1:], with, r); o != yes {
 			return o
 		}
 	}
@@ -173,7 +180,7 @@ func (t *choiceTest) pick(f *frame) (test, outcome) {
 		}
 		tag, ok := tagName(name.Str())
 		if !ok {
-			return &fieldTest{from: t.from, ref: &ref{name: name.Str(), slot: -1, paths: []typedPath{{path: path{{{key: keyTags, index: -1}}}}}}, with: t.with}, no
+			return &fieldTest{from: t.from, ref: &ref{name: name.Str(), slot: -1, paths: []typedPath{{onePath: newOnePath(path{{{Key: keyTags, Index: -1}}})}}}, with: t.with}, no
 		}
 		return &fieldTest{from: t.from, ref: &ref{name: name.Str(), slot: -1, special: specialTag, tag: value.NewKey(tag)}, with: t.with}, no
 	}
@@ -204,7 +211,7 @@ func (t *valueTest) eval(f *frame) outcome {
 	if !ok {
 		return failed
 	}
-	return outcomeOf(!l.IsUndefined() && t.with.holds(f, l, r))
+	return outcomeOf(!l.IsUndefined() && t.with.holds(f, &l, &r))
 }
 
 // countTest compares a number of elements.
@@ -227,7 +234,8 @@ func (t *countTest) eval(f *frame) outcome {
 	if !ok {
 		return failed
 	}
-	return outcomeOf(t.with.holds(f, value.FromInt(int64(n)), r))
+	l := value.FromInt(int64(n))
+	return outcomeOf(t.with.holds(f, &l, &r))
 }
 
 func (t *countTest) count(f *frame) (int, bool) {
@@ -241,29 +249,30 @@ func (t *countTest) count(f *frame) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	ok = t.elements(f, v, path{nil, nil}, t.slot, &n)
+	ok = t.elements(f, &v, path{nil, nil}, t.slot, &n)
 	return n, ok
 }
 
-func (t *countTest) countIn(f *frame, start Value, groups path, slot int, n *int) bool {
-	return t.elements(f, walk(start, groups[0]), groups, slot, n)
+func (t *countTest) countIn(f *frame, start *Value, groups path, slot int, n *int) bool {
+	return t.elements(f, value.Walk(start, groups[0]), groups, slot, n)
 }
 
 // elements counts in an array; anything else has no elements.
-func (t *countTest) elements(f *frame, v Value, groups path, slot int, n *int) bool {
+func (t *countTest) elements(f *frame, v *Value, groups path, slot int, n *int) bool {
 	innermost := len(groups) == 2
 	if innermost && t.where == nil {
 		*n += len(v.Elems())
 		return true
 	}
-	for _, e := range v.Elems() {
+	elems := v.Elems()
+	for i := range elems {
 		if !f.step() {
 			f.fail(t.from.Count.path, errBudget)
 			return false
 		}
-		f.elems[slot] = e
+		f.elems[slot] = elems[i]
 		if !innermost {
-			if !t.countIn(f, e, groups[1:], slot+1, n) {
+			if !t.countIn(f, &elems[i], groups[1:], slot+1, n) {
 				return false
 			}
 		} else if o := t.where.eval(f); o == yes {

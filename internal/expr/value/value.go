@@ -228,15 +228,7 @@ func (v Value) Find(k Key) Value {
 	if v.kind != Object {
 		return Value{}
 	}
-	b := v.box
-	for i := len(b.hashes) - 1; i >= 0; i-- {
-		if b.hashes[i] == k.hash {
-			if m := &b.members[i]; m.key == k.Name || EqualASCII(m.key, k.Name) {
-				return m.val
-			}
-		}
-	}
-	return Value{}
+	return *v.box.find(&k)
 }
 
 // Folded returns v with its own keys (not those of nested objects) matching
