@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // newCgroups makes a control group for one container in the hierarchies that
@@ -64,6 +65,17 @@ func removeCgroups(dirs []string) error {
 		errs = append(errs, err, removeCgroups(below), os.Remove(dir))
 	}
 	return errors.Join(errs...)
+}
+
+// releaseCgroups removes the groups of a container that has ended; its last
+// processes may still be on their way out. Sweep takes what stays.
+func releaseCgroups(dirs []string) {
+	for range 250 {
+		if removeCgroups(dirs) == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // cgroupPrefix starts the names of the control groups of one data directory.

@@ -42,12 +42,16 @@ const uidCount = 1 << 16
 
 // dropped are the capabilities that installing software does not need. They
 // would hold only inside the user namespace; without them, much less of the
-// kernel can be reached from there.
+// kernel can be reached from there. CAP_NET_RAW stays: it is worth nothing in a
+// network namespace of the host, and without it ping, which carries it as a file
+// capability, would not even start. nspawn itself drops CAP_NET_BIND_SERVICE when
+// the network is not its own, so that a program that carries that one starts only
+// in an offline step.
 const dropped = "CAP_SYS_ADMIN,CAP_SYS_BOOT,CAP_SYS_PTRACE,CAP_SYS_TTY_CONFIG,CAP_SYS_RESOURCE,CAP_SYS_NICE," +
-	"CAP_NET_RAW,CAP_NET_BROADCAST,CAP_MKNOD,CAP_LINUX_IMMUTABLE,CAP_IPC_OWNER,CAP_LEASE"
+	"CAP_NET_BROADCAST,CAP_MKNOD,CAP_LINUX_IMMUTABLE,CAP_IPC_OWNER,CAP_LEASE"
 
 // droppedBooted is the same for a booted image, whose init mounts.
-const droppedBooted = "CAP_SYS_PTRACE,CAP_NET_RAW,CAP_MKNOD,CAP_LINUX_IMMUTABLE"
+const droppedBooted = "CAP_SYS_PTRACE,CAP_MKNOD,CAP_LINUX_IMMUTABLE"
 
 // launch runs as the first process of a new process and mount namespace: it
 // enters the control groups that precede "--", hides the host's nspawn state,
@@ -60,6 +64,13 @@ mkdir -p /run/systemd/nspawn
 mount -t tmpfs -o mode=0755,size=1m tmpfs /run/systemd/nspawn
 exec "$@"`
 
+// allowPorts runs inside the step's network namespace, which does not belong to
+// the step's user namespace: root there may otherwise not listen below 1024, as a
+// booted image's services do, nor ping.
+const allowPorts = `echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
+echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range
+exec "$@"`
+
 // jobArgs is the whole command line. The process namespace around it is what
 // makes killing sure: when its first process dies, the kernel kills the rest.
 func jobArgs(j job) []string {
@@ -67,7 +78,7 @@ func jobArgs(j job) []string {
 	args = append(append(args, j.cgroups...), "--")
 	if j.namespace != "" {
 		// nspawn 252 cannot join a namespace once it has a user namespace.
-		args = append(args, "nsenter", "--net="+j.namespace, "--")
+		args = append(args, "nsenter", "--net="+j.namespace, "--", "/bin/sh", "-c", allowPorts, "ports")
 	}
 	return append(args, nspawnArgs(j)...)
 }
@@ -79,11 +90,7 @@ func nspawnArgs(j job) []string {
 	if j.namespace == "" {
 		args = append(args, "--private-network")
 	}
-	if j.interactive {
-		args = append(args, "--console=interactive")
-	} else {
-		args = append(args, "--console=pipe")
-	}
+	args = append(args, "--console="+j.console())
 	if j.boot {
 		args = append(args, "--drop-capability="+droppedBooted, "--boot")
 	} else {
@@ -96,6 +103,17 @@ func nspawnArgs(j job) []string {
 		args = append(args, "--setenv="+name+"="+j.env[name])
 	}
 	return append(append(args, "--"), j.command...)
+}
+
+// console: an init says nothing on a console that is no terminal.
+func (j job) console() string {
+	switch {
+	case j.interactive:
+		return "interactive"
+	case j.boot:
+		return "read-only"
+	}
+	return "pipe"
 }
 
 func (b bind) flag() string {

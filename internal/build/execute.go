@@ -99,7 +99,7 @@ func (r *runner) contain(ctx context.Context, s Step, m mounted, out io.Writer) 
 	if err != nil {
 		return -1, err
 	}
-	defer removeCgroups(j.cgroups) // Sweep takes what stays
+	defer releaseCgroups(j.cgroups)
 	if s.Boot {
 		return r.bootStep(ctx, j, s, m, out)
 	}
@@ -269,17 +269,17 @@ func (r *runner) bootStep(ctx context.Context, j job, s Step, m mounted, out io.
 	if err != nil {
 		return -1, err
 	}
-	for _, name := range []string{stepUnit, stepTarget} {
-		j.binds = append(j.binds, bind{host: filepath.Join(units, name), guest: "/run/systemd/system/" + name})
-	}
-	j.binds = append(j.binds, bind{host: pipes, guest: "/run/hallmark-io", writable: true})
+	// Not below /run/systemd: nspawn would make that directory for the mount, and
+	// the container's own root could not write to it.
+	j.binds = append(j.binds, bind{host: units, guest: "/run/hallmark-units"}, bind{host: pipes, guest: "/run/hallmark-io", writable: true})
+	j.env["SYSTEMD_UNIT_PATH"] = "/run/hallmark-units:" // and the usual ones
+	j.env["SYSTEMD_COLORS"] = "0"
 	console := &lastOutput{}
 	j.boot, j.out, j.err = true, console, console
 	// cloud-init would wait for a data source that a container does not have.
 	j.command = []string{"--unit=" + stepTarget, "cloud-init=disabled"}
 	code, err := r.container.run(ctx, j)
-	wait()
-	if err != nil || !validExit(s, code) {
+	if said := wait(); said == 0 && (err != nil || !validExit(s, code)) {
 		fmt.Fprintf(out, "\nthe end of the boot's console:\n%s\n", console)
 	}
 	return code, err
@@ -306,8 +306,9 @@ func bootUnits(j job) map[string][]byte {
 	}
 }
 
-// copyFIFO makes a pipe with a name and copies it to out until wait is called.
-func copyFIFO(path string, uid int, out io.Writer) (wait func(), err error) {
+// copyFIFO makes a pipe with a name and copies it to out until wait is called,
+// which answers how many bytes came.
+func copyFIFO(path string, uid int, out io.Writer) (wait func() int64, err error) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		return nil, err
 	}
@@ -324,17 +325,17 @@ func copyFIFO(path string, uid int, out io.Writer) (wait func(), err error) {
 		reader.Close()
 		return nil, err
 	}
-	done := make(chan struct{})
+	done := make(chan int64)
 	go func() {
-		defer close(done)
-		_, _ = io.Copy(out, reader) // what cannot be written shows when the log is closed
+		n, _ := io.Copy(out, reader) // what cannot be written shows when the log is closed
+		done <- n
 	}()
-	return func() {
+	return func() int64 {
 		writer.Close()
 		// A killed container's last process may need a moment to go.
 		reader.SetReadDeadline(time.Now().Add(10 * time.Second))
-		<-done
-		reader.Close()
+		defer reader.Close()
+		return <-done
 	}, nil
 }
 

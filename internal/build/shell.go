@@ -54,7 +54,7 @@ func (b *Builder) shellIn(ctx context.Context, state failedState, m mounted, in 
 	if err != nil {
 		return -1, err
 	}
-	defer removeCgroups(j.cgroups)
+	defer releaseCgroups(j.cgroups)
 	j.in, j.out, j.err, j.interactive = in, out, errOut, isTerminal(in) && isTerminal(out)
 	j.command = []string{"/bin/sh"}
 	if (tree{m.Root()}).exists("/bin/bash") {
