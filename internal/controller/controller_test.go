@@ -112,6 +112,7 @@ func testErrorsBackOffAndPanicsAreErrors(t *testing.T) {
 	var at []time.Time
 	run(t, s, func(*controller.Runner) {
 		time.Sleep(time.Hour) // of the bubble's clock
+		synctest.Wait()
 		if len(at) < 10 || len(at) > 100 {
 			t.Errorf("%d tries in an hour", len(at))
 		}
@@ -162,6 +163,7 @@ func testOneKeyIsNeverWorkedOnTwiceAtATime(t *testing.T) {
 			put(t, s, "0")
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if most != 4 {
 			t.Errorf("%d at the same time, want 4 workers", most)
 		}
@@ -216,6 +218,7 @@ func testWatchesAndRemovals(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if fmt.Sprint(l.seen) != "[watched:true watched:false removed]" {
 			t.Errorf("%v", l.seen)
 		}

@@ -88,6 +88,7 @@ func (p *Pipeline) Controllers() []controller.Controller {
 // Do implements Doer: authorise, find out what the path means, and run it. It
 // never panics.
 func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
+	ctx, r = correlate(ctx, r)
 	defer func() {
 		if v := recover(); v != nil {
 			p.panics.Add(1)
@@ -108,6 +109,19 @@ func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
 		resp.Header = http.Header{}
 	}
 	return resp
+}
+
+type correlationKey struct{}
+
+// correlate gives the requests that one request makes inside the same correlation id.
+func correlate(ctx context.Context, r *Request) (context.Context, *Request) {
+	if r.CorrelationID != "" {
+		return context.WithValue(ctx, correlationKey{}, r.CorrelationID), r
+	}
+	inherited, _ := ctx.Value(correlationKey{}).(string)
+	copied := *r
+	copied.CorrelationID = inherited
+	return ctx, &copied
 }
 
 func errorResponse(e *arm.Error) *Response {
