@@ -72,7 +72,7 @@ type compiler struct {
 	fold     bool // leave out what parameters decide
 	scopes   []scope
 	slots    int
-	related  bool // inside the existence condition
+	writing  bool // the field is one to change: only its own types have it
 	at       string
 	atPos    int
 }
@@ -96,9 +96,7 @@ func newCompiler(def *Definition, options Options, fold bool) *compiler {
 func (c *compiler) plan() *plan {
 	p := &plan{rule: c.test(c.def.If)}
 	if c.def.existence != nil {
-		c.related = true
 		p.existence = c.test(c.def.existence)
-		c.related = false
 	}
 	p.effect = c.text(c.def.Effect, join(c.def.rulePath, "then.effect"), c.def.effectPos)
 	p.details = c.details(p.effect)

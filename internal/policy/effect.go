@@ -262,7 +262,7 @@ func (c *compiler) target(op *operation, v Value, path string) {
 // that applies the operation; it cannot be written here.
 func (c *compiler) targetField(name, path string, pos int) *ref {
 	lenient := *c
-	lenient.options.TolerateUnknownAliases = true
+	lenient.options.TolerateUnknownAliases, lenient.writing = true, true
 	lenient.problems, lenient.warnings.problems = nil, nil
 	lenient.at, lenient.atPos = path, pos
 	r, err := lenient.conditionField(name)

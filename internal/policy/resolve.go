@@ -217,7 +217,7 @@ func (c *compiler) aliasField(name string, found []alias.Alias) (*ref, error) {
 // simplify drops the fallback to the short name where it says the same as the
 // only path.
 func (c *compiler) simplify(r *ref) {
-	if len(r.paths) != 1 || len(r.paths[0].versions) > 0 || r.short.root != nil || r.short.properties == nil {
+	if c.writing || len(r.paths) != 1 || len(r.paths[0].versions) > 0 || r.short.root != nil || r.short.properties == nil {
 		return
 	}
 	if value.EqualASCII(r.paths[0].path.String(), r.short.properties.String()) {
