@@ -101,8 +101,9 @@ func writeOCSF(w io.Writer, r *Report) error {
 	return nil
 }
 
-// ocsfAzureSubscription is OCSF's account type for an Azure subscription.
-const ocsfAzureSubscription = 13
+// ocsfOtherAccount is OCSF's account type for what 1.3.0 has no number for; the
+// type's name says what it is.
+const ocsfOtherAccount = 99
 
 func newOCSFEvent(f Finding, r *Report) ocsfEvent {
 	now := r.Now.UnixMilli()
@@ -124,7 +125,7 @@ func newOCSFEvent(f Finding, r *Report) ocsfEvent {
 	}
 	e.Compliance.StatusID, e.Compliance.Status = ocsfStatus(f)
 	if f.Subscription != "" {
-		e.Cloud.Account = &ocsfAccount{f.Subscription, ocsfAzureSubscription, "Azure Subscription"}
+		e.Cloud.Account = &ocsfAccount{f.Subscription, ocsfOtherAccount, "Azure Subscription"}
 	}
 	if f.ResourceGroup != "" {
 		e.Resources[0].Group = &ocsfGroup{f.ResourceGroup}
@@ -141,14 +142,13 @@ func newOCSFEvent(f Finding, r *Report) ocsfEvent {
 	return e
 }
 
-// ocsfStatus: an outdated image passes, with a warning.
+// ocsfStatus uses OCSF's meanings: a Warning is a check that had too little
+// information to answer.
 func ocsfStatus(f Finding) (int, string) {
-	switch {
-	case f.Verdict == NonCompliant:
+	switch f.Verdict {
+	case NonCompliant:
 		return 3, "Fail"
-	case f.Verdict == UnknownIf:
-		return 0, "Unknown"
-	case severity(f.State) > 0:
+	case UnknownIf:
 		return 2, "Warning"
 	}
 	return 1, "Pass"

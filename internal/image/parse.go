@@ -98,7 +98,10 @@ func (r *Recipe) setPolicyDefaults() {
 	}
 	if r.Cache == nil {
 		r.Cache = &Cache{}
-		setDuration(&r.Cache.MaxAge, defaultMaxAge)
+	}
+	if r.Cache.MaxAge == nil {
+		r.Cache.MaxAge = new(Duration)
+		setDuration(r.Cache.MaxAge, defaultMaxAge)
 	}
 	if r.Source.Type == "PlatformImage" {
 		setString(&r.Source.Version, "latest")

@@ -321,7 +321,8 @@ type Lifecycle struct {
 	EndOfLifeAfter Duration `json:"endOfLifeAfter,omitempty"`
 }
 
-// Cache limits how long a step that may use the network is reused.
+// Cache limits how long a step that may use the network is reused. A parsed
+// recipe always has a MaxAge; zero means never.
 type Cache struct {
-	MaxAge Duration `json:"maxAge,omitempty"`
+	MaxAge *Duration `json:"maxAge,omitempty"`
 }
