@@ -6,6 +6,7 @@ package providertest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -53,6 +54,8 @@ type Server struct {
 	// Credential and Options make SDK clients: armX.NewClient(Subscription, s.Credential, s.Options).
 	Credential azcore.TokenCredential
 	Options    *azarm.ClientOptions
+	// Certificate is the server's; clients that take a CA bundle take it.
+	Certificate *x509.Certificate
 	// AppID and Secret sign the Owner in at URL/adfs/oauth2/token.
 	AppID, Secret string
 
@@ -142,7 +145,7 @@ func (s *Server) listen(t testing.TB) {
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	s.URL = srv.URL
+	s.URL, s.Certificate = srv.URL, srv.Certificate()
 	owner, secret := s.principal(t, rbac.Owner, arm.Tenant)
 	s.AppID, s.Secret = owner.AppID, secret
 	s.Client = provider.NewClient(s.Pipeline, owner)
