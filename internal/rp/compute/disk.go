@@ -221,6 +221,9 @@ func lineage(r resolved) map[string]string {
 	if r.Source.Digest != "" {
 		h["backingDigest"] = r.Source.Digest
 	}
+	if p := r.Source.Platform; p != nil && p.Digest != "" {
+		h["sourceDigest"] = p.Digest
+	}
 	if r.ImageID != "" {
 		h["imageId"] = r.ImageID
 	}

@@ -120,13 +120,13 @@ func imageIDOf(d *store.Document) string { return arm.GetString(d.Body, "propert
 
 // assemble may take minutes at first use of a base; progress is shown on the disk.
 func (s *service) assemble(ctx context.Context, w *provider.Work, p PlatformImage) (string, error) {
-	path, digest, err := s.Catalogue.Assemble(ctx, p, func(line string) {
+	path, err := s.Catalogue.Assemble(ctx, p, func(line string) {
 		s.Log.Info("assembling a marketplace image", "disk", w.Doc.ID, "publisher", p.Publisher, "offer", p.Offer, "sku", p.SKU, "version", p.Version, "step", line)
 	})
 	if err != nil {
 		return "", fmt.Errorf("assembling the marketplace image %s:%s:%s:%s: %w", p.Publisher, p.Offer, p.SKU, p.Version, err)
 	}
-	return path, w.Update(ctx, func(d *provider.Draft) { d.Set("properties.hallmark.backingDigest", digest) })
+	return path, nil
 }
 
 // quietDisk is another disk's file, if nothing writes to it now.
@@ -163,6 +163,22 @@ func (s *service) ownerRuns(ctx context.Context, st store.Store, vm string) bool
 	}
 	_, p := readVM(d)
 	return s.Machines.Running(p.Machine)
+}
+
+// Backings are the files that disks stand on, replicas and marketplace images: who
+// keeps such files must not remove these.
+func Backings(ctx context.Context, s store.Store) ([]string, error) {
+	all, err := store.List(ctx, s, store.Query{Type: TypeDisk})
+	if err != nil {
+		return nil, fmt.Errorf("listing what disks stand on: %w", err)
+	}
+	var files []string
+	for _, d := range all {
+		if _, p := readDisk(d); p.Backing != "" {
+			files = append(files, p.Backing)
+		}
+	}
+	return files, nil
 }
 
 // reserveDisk records that the volume may grow to size bytes, unless the disk of the

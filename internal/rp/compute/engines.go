@@ -160,8 +160,8 @@ type Catalogue interface {
 	// Resolve finds the exact version; version may be "latest". ErrNoSuchImage.
 	Resolve(ctx context.Context, publisher, offer, sku, version string) (PlatformImage, error)
 	// Assemble makes sure that the image's file exists, which may take minutes, and
-	// returns it with the digest of its bytes. progress gets lines for people.
-	Assemble(ctx context.Context, p PlatformImage, progress func(string)) (path, digest string, err error)
+	// returns it. progress gets lines for people.
+	Assemble(ctx context.Context, p PlatformImage, progress func(string)) (path string, err error)
 }
 
 // Entry is a sku of the catalogue.
@@ -170,7 +170,10 @@ type Entry struct{ Publisher, Offer, SKU string }
 // PlatformImage is a marketplace image in an exact version.
 type PlatformImage struct {
 	Entry
-	Version    string
+	Version string
+	// Digest names what the image is assembled from; its bytes come out a little
+	// different each time.
+	Digest     string
 	OSType     string // Linux or Windows
 	Generation string // V1 or V2
 	SizeBytes  int64  // virtual; 0 if not known before it is assembled

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -33,11 +34,13 @@ func FuzzDocuments(f *testing.F) {
 	} {
 		f.Add(body)
 	}
+	r := start(f, newWorld(), mem.New())
+	var run atomic.Int64
 	f.Fuzz(func(t *testing.T, body string) {
-		r := start(t, newWorld(), mem.New())
+		n := run.Add(1)
 		for i, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk, compute.TypeSnapshot, compute.TypeImage, network.TypeVirtualNetwork,
 			network.TypeInterface, network.TypePublicAddress, network.TypeSecurityGroup} {
-			at := id(typ, fmt.Sprintf("n%d", i))
+			at := id(typ, fmt.Sprintf("n%d-%d", n, i))
 			for _, method := range []string{"PUT", "PUT", "PATCH"} { // also on what is there
 				if status, _, got := r.Do(t, method, at.String()+computeVersion, body); status >= 500 {
 					t.Errorf("%s %s: %d %s", method, typ, status, got)

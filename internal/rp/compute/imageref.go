@@ -217,7 +217,7 @@ func latest(items []json.RawMessage, location string) (best facts, found bool, e
 		if !offered(f, location) {
 			continue
 		}
-		if !found || versionLess(versionOf(best), versionOf(f)) {
+		if !found || CompareVersions(versionOf(best), versionOf(f)) < 0 {
 			best, found = f, true
 		}
 	}
@@ -242,17 +242,17 @@ func offered(f facts, location string) bool {
 
 func versionOf(f facts) string { return f.ID[strings.LastIndexByte(f.ID, '/')+1:] }
 
-// versionLess compares Major.Minor.Patch by number.
-func versionLess(a, b string) bool {
+// CompareVersions compares versions such as 1.10.0 by number, as cmp.Compare does.
+func CompareVersions(a, b string) int {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range min(len(as), len(bs)) {
 		x, _ := strconv.ParseInt(as[i], 10, 64)
 		y, _ := strconv.ParseInt(bs[i], 10, 64)
-		if x != y {
-			return x < y
+		if c := cmp.Compare(x, y); c != 0 {
+			return c
 		}
 	}
-	return len(as) < len(bs)
+	return cmp.Compare(len(as), len(bs))
 }
 
 func (s *service) resolveManaged(ctx context.Context, client provider.Client, location string, id arm.ID) (resolved, error) {

@@ -62,6 +62,11 @@ func (in commandInput) compose() (string, []*arm.Error) {
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "script", "The command has no script."))
 	}
 	var b strings.Builder
+	script := in.Script
+	if len(script) > 0 && strings.HasPrefix(script[0], "#!") { // says who reads it, and stays the first line
+		b.WriteString(script[0] + "\n")
+		script = script[1:]
+	}
 	for i, p := range in.Parameters {
 		if !parameterName.MatchString(p.Name) {
 			errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, fmt.Sprintf("parameters[%d].name", i), "The parameter name '%s' is not the name of a shell variable.", p.Name))
@@ -69,7 +74,7 @@ func (in commandInput) compose() (string, []*arm.Error) {
 		}
 		fmt.Fprintf(&b, "export %s=%s\n", p.Name, quote(p.Value))
 	}
-	for _, line := range in.Script {
+	for _, line := range script {
 		b.WriteString(line + "\n")
 	}
 	return b.String(), errs

@@ -12,7 +12,7 @@ import (
 // vmIdentity is what `hallmark vm verify` compares: which bytes the machine's system disk
 // stands on.
 type vmIdentity struct {
-	BackingDigest    string `json:"backingDigest"`
+	BackingDigest    string `json:"backingDigest"` // "" for a marketplace image: nobody publishes its bytes
 	BackingPath      string `json:"backingPath"`
 	GalleryVersionID string `json:"galleryVersionId,omitempty"` // at creation
 	ImageID          string `json:"imageId,omitempty"`          // the same for any kind of image
@@ -41,9 +41,6 @@ func (s *service) hallmarkIdentity(ctx context.Context, c *provider.Call) (*prov
 		return nil, err
 	}
 	found := vmIdentity{BackingPath: path, BackingDigest: s.Replicas.DigestOf(path), ImageID: imageIDOf(d), Accelerator: s.Machines.Accelerator()}
-	if found.BackingDigest == "" && path != "" && path == state.Backing { // a marketplace base: its name does not say its digest
-		found.BackingDigest = arm.GetString(disk.Body, "properties.hallmark.backingDigest")
-	}
 	if image, err := arm.ParseID(found.ImageID); err == nil && image.Type().Equal(typeGalleryVersion) {
 		found.GalleryVersionID = found.ImageID
 	}

@@ -39,7 +39,7 @@ const (
 type rig struct {
 	*providertest.Server
 	w *world
-	t *testing.T
+	t testing.TB
 }
 
 // galleries stands in for the provider of galleries: plain documents.
@@ -53,7 +53,7 @@ func galleries() provider.Provider {
 	return provider.Provider{Types: []provider.ResourceType{plain("Microsoft.Compute/galleries"), child("Microsoft.Compute/galleries/images"), child("Microsoft.Compute/galleries/images/versions")}}
 }
 
-func start(t *testing.T, w *world, st store.Store) *rig {
+func start(t testing.TB, w *world, st store.Store) *rig {
 	t.Helper()
 	cfg := w.config()
 	m := mortal{st, w}
@@ -126,7 +126,7 @@ func (r *rig) vms() *armcompute.VirtualMachinesClient {
 }
 
 // wait polls an operation of the SDK to its end.
-func wait[T any](t *testing.T, p *runtime.Poller[T], err error) (T, error) {
+func wait[T any](t testing.TB, p *runtime.Poller[T], err error) (T, error) {
 	t.Helper()
 	if err != nil {
 		var none T
@@ -248,7 +248,7 @@ func TestCreateFromTheMarketplace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if arm.GetString(answer, "backingDigest") != digest("b") || arm.GetString(answer, "backingPath") != "/bases/12.20261101.1" || arm.GetString(answer, "accelerator") != "tcg" {
+	if arm.GetString(answer, "backingDigest") != "" || arm.GetString(answer, "backingPath") != "/bases/12.20261101.1" || arm.GetString(answer, "accelerator") != "tcg" {
 		t.Errorf("identity %s", answer)
 	}
 }

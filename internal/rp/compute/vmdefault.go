@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -107,7 +108,7 @@ func (s *service) defaultVM(w *provider.Write) error {
 	if err := inheritVM(w.Doc, w.Old); err != nil {
 		return err
 	}
-	if err := defaultDisks(w, p.Source != source{}); err != nil {
+	if err := defaultDisks(w); err != nil {
 		return err
 	}
 	return setPrivate(w.Doc, p)
@@ -200,7 +201,7 @@ func inheritVM(d, old *store.Document) error {
 
 // defaultDisks names the disks that the machine will make, so that their ids are decided
 // and shown before anything is made.
-func defaultDisks(w *provider.Write, fromImage bool) error {
+func defaultDisks(w *provider.Write) error {
 	osDisk, ok := arm.Get(w.Doc.Body, "properties.storageProfile.osDisk")
 	if !ok {
 		osDisk = json.RawMessage("{}")
@@ -208,7 +209,7 @@ func defaultDisks(w *provider.Write, fromImage bool) error {
 	if osDisk, ok = defaultDiskEntry(w, osDisk, fmt.Sprintf("%s_OsDisk_1_%s", w.ID.Name(), hex32())); !ok {
 		return nil // not an object: Validate says so
 	}
-	if err := apply(w.Doc, edit{"properties.storageProfile.osDisk", osDisk, false}); err != nil || w.Doc.Body == nil {
+	if err := apply(w.Doc, edit{"properties.storageProfile.osDisk", osDisk, false}); err != nil {
 		return err
 	}
 	raw, _ := arm.Get(w.Doc.Body, "properties.storageProfile.dataDisks")
@@ -217,7 +218,8 @@ func defaultDisks(w *provider.Write, fromImage bool) error {
 		return nil
 	}
 	for i := range list {
-		if list[i], ok = defaultDiskEntry(w, list[i], fmt.Sprintf("%s_disk%d_%s", w.ID.Name(), i+2, hex32())); !ok {
+		name := cmp.Or(nameAt(w.Old, list[i]), fmt.Sprintf("%s_disk%d_%s", w.ID.Name(), i+2, hex32()))
+		if list[i], ok = defaultDiskEntry(w, list[i], name); !ok {
 			return nil
 		}
 	}
@@ -225,6 +227,22 @@ func defaultDisks(w *provider.Write, fromImage bool) error {
 		return nil
 	}
 	return apply(w.Doc, edit{"properties.storageProfile.dataDisks", list, false})
+}
+
+// nameAt is the name of the disk that the machine has at the entry's LUN: the same request
+// sent again means the same disk.
+func nameAt(old *store.Document, entry json.RawMessage) string {
+	var d vmDisk
+	if old == nil || json.Unmarshal(entry, &d) != nil || d.LUN == nil {
+		return ""
+	}
+	b, _ := readVM(old)
+	for _, has := range b.Properties.StorageProfile.DataDisks {
+		if has.LUN != nil && *has.LUN == *d.LUN {
+			return has.Name
+		}
+	}
+	return ""
 }
 
 func hex32() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }

@@ -33,6 +33,7 @@ type world struct {
 	points []string // in the order in which they were passed
 	die    string   // the point at which to die, such as "before Machines.Start"
 	dead   bool
+	died   chan struct{}    // closed by dying
 	broken map[string]error // engine calls that fail, without dying
 	agent  error            // what the guest agents answer
 	output compute.Output
@@ -50,7 +51,7 @@ var errKilled = errors.New("the process has been killed")
 func newWorld() *world {
 	return &world{machines: map[string]compute.Machine{}, folders: map[string]compute.Machine{}, volumes: map[string]volume{}, ports: map[string]netip.Addr{},
 		replicas: map[string]int64{"local/" + digest("1"): 4 << 30}, bases: map[string]bool{}, blobs: map[string]int64{}, started: map[string]int{},
-		free: 1 << 40, broken: map[string]error{}}
+		free: 1 << 40, broken: map[string]error{}, died: make(chan struct{})}
 }
 
 func digest(s string) string { return "sha256:" + strings.Repeat(s, 64) }
@@ -67,15 +68,19 @@ func (w *world) do(point string, effect func()) error {
 	}
 	w.points = append(w.points, "before "+point, "after "+point)
 	if w.die == "before "+point {
-		w.dead = true
-		return errKilled
+		return w.kill()
 	}
 	effect()
 	if w.die == "after "+point {
-		w.dead = true
-		return errKilled
+		return w.kill()
 	}
 	return nil
+}
+
+func (w *world) kill() error {
+	w.dead = true
+	close(w.died)
+	return errKilled
 }
 
 // revive is the next start of the process; passed are the points until then.
@@ -83,7 +88,7 @@ func (w *world) revive() (passed []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	passed = w.points
-	w.points, w.die, w.dead = nil, "", false
+	w.points, w.die, w.dead, w.died = nil, "", false, make(chan struct{})
 	return passed
 }
 
@@ -324,13 +329,13 @@ func (m marketplace) Resolve(_ context.Context, publisher, offer, sku, version s
 	if version == "latest" {
 		version = "12.20261101.1"
 	}
-	return compute.PlatformImage{Entry: debian, Version: version}, nil
+	return compute.PlatformImage{Entry: debian, Version: version, Digest: digest("b")}, nil
 }
 
-func (m marketplace) Assemble(_ context.Context, p compute.PlatformImage, progress func(string)) (string, string, error) {
+func (m marketplace) Assemble(_ context.Context, p compute.PlatformImage, progress func(string)) (string, error) {
 	path := "/bases/" + p.Version
 	progress("installing packages")
-	return path, digest("b"), m.do("Catalogue.Assemble", func() { m.bases[path] = true })
+	return path, m.do("Catalogue.Assemble", func() { m.bases[path] = true })
 }
 
 // mortal is a store that stops with the world, and has points of its own: around each
