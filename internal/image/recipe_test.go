@@ -158,6 +158,19 @@ tattoo: {COLOUR: "${{ var.colour }}", LITERAL: "$${{ var.x }}", SHELL: "$(id) ${
 	}
 }
 
+func TestCacheCanBeSwitchedOff(t *testing.T) {
+	for doc, want := range map[string]string{"": "1d", "cache: {}\n": "1d", "cache: {maxAge: 0s}\n": "0s", "cache: {maxAge: 12h}\n": "12h0m0s"} {
+		r, err := ParseRecipe([]byte(minimal+doc), ParseOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := r.clone()
+		if err != nil || r.Cache.MaxAge.String() != want || *again.Cache.MaxAge != *r.Cache.MaxAge {
+			t.Errorf("%q: %s, %v", doc, r.Cache.MaxAge, err)
+		}
+	}
+}
+
 func TestDigestIsOfTheMeaning(t *testing.T) {
 	digest := func(doc string) string {
 		t.Helper()
