@@ -13,6 +13,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/instance"
+	"hallmark.dev/hallmark/internal/vm"
 )
 
 // config is config.yaml in the data directory. It is written at the first
@@ -33,6 +34,8 @@ type config struct {
 	// Targets are other ARM endpoints that pipelines may publish to, Azure among
 	// them.
 	Targets map[string]target `yaml:"targets,omitempty"`
+	// Accelerator is kvm or tcg; whichever works unless set.
+	Accelerator string `yaml:"accelerator,omitempty"`
 	// CacheGiB bounds what build layers may take.
 	CacheGiB int `yaml:"cacheGiB,omitempty"`
 }
@@ -104,7 +107,7 @@ func loadConfig(dir instance.Dir) (config, error) {
 		return config{}, fmt.Errorf("read the configuration: %w", err)
 	}
 	c := defaultConfig()
-	c.Locations = nil
+	c.Locations, c.Accelerator = nil, os.Getenv(vm.AccelEnv)
 	if err := yaml.UnmarshalWithOptions(raw, &c, yaml.Strict()); err != nil {
 		return c, fmt.Errorf("%s: %w", dir.Config(), err)
 	}
@@ -139,5 +142,6 @@ func writeDefault(dir instance.Dir) (config, error) {
 	if err := os.WriteFile(temporary, raw, 0o600); err != nil {
 		return c, fmt.Errorf("write the configuration: %w", err)
 	}
+	c.Accelerator = os.Getenv(vm.AccelEnv)
 	return c, os.Rename(temporary, dir.Config())
 }

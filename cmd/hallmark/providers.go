@@ -15,6 +15,7 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rbac"
 	"hallmark.dev/hallmark/internal/region"
+	"hallmark.dev/hallmark/internal/rp/compute"
 	"hallmark.dev/hallmark/internal/rp/gallery"
 	"hallmark.dev/hallmark/internal/rp/images"
 	rpnetwork "hallmark.dev/hallmark/internal/rp/network"
@@ -32,6 +33,10 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	machines, err := s.machines(ctx, regions)
+	if err != nil {
+		return nil, err
+	}
 	pipelines, err := s.pipelines()
 	if err != nil {
 		return nil, err
@@ -39,6 +44,7 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 	return append(builders,
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
 		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines}),
+		compute.New(machines),
 		gallery.New(gallery.Config{Bytes: s.images, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
 		pipelines,
 	), nil

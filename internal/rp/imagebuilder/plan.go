@@ -86,8 +86,9 @@ func (s *service) plan(id string, r *image.Recipe, p *image.Plan, b Base, secret
 	if r.VMProfile != nil {
 		out.OSDiskSizeGB = r.VMProfile.OSDiskSizeGB
 	}
-	if r.Cache != nil {
-		out.CacheMaxAge = time.Duration(r.Cache.MaxAge)
+	if r.Cache != nil && r.Cache.MaxAge != nil {
+		// A recipe's zero means never; a plan's zero means the default.
+		out.CacheMaxAge = max(r.Cache.MaxAge.Std(), time.Nanosecond)
 	}
 	if r.Proxy != nil {
 		out.Proxy = r.Proxy.HTTPS

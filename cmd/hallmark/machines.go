@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"hallmark.dev/hallmark/internal/base"
+	"hallmark.dev/hallmark/internal/network"
+	"hallmark.dev/hallmark/internal/region"
+	"hallmark.dev/hallmark/internal/rp/compute"
+	"hallmark.dev/hallmark/internal/rp/compute/host"
+	"hallmark.dev/hallmark/internal/vm"
+)
+
+// Room that machines leave to the host.
+const (
+	hostMemoryMiB = 2048
+	hostDiskBytes = 4 << 30
+)
+
+// machines says how this host runs machines, and removes what an earlier
+// server left half made.
+func (s *server) machines(ctx context.Context, regions []*region.Region) (compute.Config, error) {
+	accelerator, err := vm.Choose(ctx, s.cfg.Accelerator, filepath.Join(s.dir.Machines(), "accelerator.json"))
+	if err != nil {
+		return compute.Config{}, err
+	}
+	s.log.Info("machines run with", "accelerator", accelerator.Accel, "why", accelerator.Reason)
+	catalogue, err := s.catalogue()
+	if err != nil {
+		return compute.Config{}, err
+	}
+	bases, err := base.Open(s.dir.Bases(), catalogue, s.cfg.mirror())
+	if err != nil {
+		return compute.Config{}, err
+	}
+	cfg := compute.Config{
+		Machines: host.Machines{Root: s.dir.Machines(), Accel: accelerator.Accel},
+		Volumes:  host.Volumes{Dir: s.dir.Disks(), Keep: hostDiskBytes}, Network: host.Network{Engine: s.network},
+		Replicas: replicas(regions), Catalogue: host.Marketplace{Store: bases}, Artifacts: host.Artifacts{Store: s.artifacts},
+		Locations: s.locationNames(), Sizes: compute.SizesWithin(vm.Caps{VCPUs: s.cfg.MachineCores, MemoryMiB: s.cfg.MachineMemoryMiB}),
+		Subnet: s.network.Config().Machines, Gateway: s.network.Config().Gateway(), Log: s.log,
+	}
+	if err := hostFacts(&cfg, string(s.dir)); err != nil {
+		return cfg, err
+	}
+	if err := compute.Sweep(ctx, cfg, s.store); err != nil {
+		return cfg, fmt.Errorf("clean up after machines that were never finished: %w", err)
+	}
+	return cfg, nil
+}
+
+// hostFacts asks the host what machines may share.
+func hostFacts(cfg *compute.Config, dir string) error {
+	total, err := vm.HostTotal(dir)
+	if err != nil {
+		return err
+	}
+	cfg.Memory = max(total.MemoryMiB-hostMemoryMiB, 0)
+	if cfg.Nameservers, err = network.Resolvers(); err != nil {
+		return err
+	}
+	cfg.BootID, err = vm.BootID()
+	return err
+}
+
+func replicas(regions []*region.Region) host.Replicas {
+	all := host.Replicas{}
+	for _, r := range regions {
+		all[r.Name()] = r
+	}
+	return all
+}
