@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -146,12 +147,12 @@ func strs(addrs []netip.Addr) []string {
 }
 
 // combine makes a MIME message of customData and our cloud-config, the form in
-// which cloud-init takes several. The boundary is a constant, so that the same
-// seed has the same bytes.
+// which cloud-init takes several. The boundary is made of the content: the same
+// seed has the same bytes, and no content can hold its own boundary.
 func combine(customData, cloudConfig []byte) ([]byte, error) {
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
-	if err := w.SetBoundary("==hallmark-user-data=="); err != nil {
+	if err := w.SetBoundary(fmt.Sprintf("%x", sha256.Sum256(customData))[:40]); err != nil {
 		return nil, err
 	}
 	header, content := customPart(customData)
@@ -169,7 +170,7 @@ func combine(customData, cloudConfig []byte) ([]byte, error) {
 }
 
 // customPart nests what is MIME already; anything else is left to cloud-init,
-// which looks at the first bytes of an application/octet-stream.
+// which looks at the first bytes of a text/plain.
 func customPart(data []byte) (textproto.MIMEHeader, []byte) {
 	if m, err := mail.ReadMessage(bytes.NewReader(data)); err == nil && strings.HasPrefix(strings.ToLower(m.Header.Get("Content-Type")), "multipart/") {
 		var body bytes.Buffer
@@ -177,7 +178,7 @@ func customPart(data []byte) (textproto.MIMEHeader, []byte) {
 			return textproto.MIMEHeader{"Content-Type": {m.Header.Get("Content-Type")}}, body.Bytes()
 		}
 	}
-	kind := "application/octet-stream"
+	kind := "text/plain; charset=utf-8"
 	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
 		kind = "application/gzip"
 	}
