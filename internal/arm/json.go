@@ -18,32 +18,6 @@ type member struct {
 	value json.RawMessage
 }
 
-// members splits an object into its properties.
-func members(doc json.RawMessage) ([]member, error) {
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	tok, err := dec.Token()
-	if err != nil {
-		return nil, fmt.Errorf("reading a JSON object: %w", err)
-	}
-	if tok != json.Delim('{') {
-		return nil, fmt.Errorf("reading a JSON object: found %v", tok)
-	}
-	var ms []member
-	for dec.More() {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, fmt.Errorf("reading a property name: %w", err)
-		}
-		name, _ := tok.(string)
-		var v json.RawMessage
-		if err := dec.Decode(&v); err != nil {
-			return nil, fmt.Errorf("reading property %q: %w", name, err)
-		}
-		ms = append(ms, member{name, v})
-	}
-	return ms, nil
-}
-
 func write(ms []member) json.RawMessage {
 	var b bytes.Buffer
 	b.WriteByte('{')
