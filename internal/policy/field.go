@@ -15,6 +15,7 @@ type ref struct {
 	slot    int    // the count element it starts from; -1: the document
 	level   int    // how many [*] of the paths lie before that element
 	primary bool   // the resource itself, where field: means a related one
+	raw     bool   // the name is a path, not an alias
 	special special
 	tag     value.Key
 	paths   []typedPath

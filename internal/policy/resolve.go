@@ -65,7 +65,7 @@ func (c *compiler) scoped(s *scope, name string) (*ref, bool, error) {
 		r.paths, r.level = []typedPath{{onePath: newOnePath(path{nil})}}, 0
 		return r, true, nil
 	}
-	if s.ref.special == specialFact || c.options.Aliases == nil || s.ref.isRaw() {
+	if s.ref.special == specialFact || c.options.Aliases == nil || s.ref.raw {
 		p, bad := parsePath(full)
 		if bad != "" {
 			return nil, true, &problemError{InvalidAlias, fmt.Sprintf("the path %s is broken: %s", name, bad)}
@@ -165,7 +165,7 @@ func (c *compiler) rawField(name string) (*ref, error) {
 	if bad != "" {
 		return nil, &problemError{InvalidAlias, fmt.Sprintf("the path %s is broken: %s", name, bad)}
 	}
-	return &ref{name: name, slot: -1, paths: []typedPath{{onePath: newOnePath(p)}}, stars: p.stars()}, nil
+	return &ref{name: name, slot: -1, raw: true, paths: []typedPath{{onePath: newOnePath(p)}}, stars: p.stars()}, nil
 }
 
 // aliases looks a name up. None and no error means that an unknown alias is
