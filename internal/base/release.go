@@ -38,6 +38,16 @@ func (m Mirror) withDefaults() Mirror {
 	return m
 }
 
+// validate keeps an address from becoming another option of an apt source line.
+func (m Mirror) validate() error {
+	for _, u := range []string{m.Main, m.Security} {
+		if !isURL(u) || strings.ContainsAny(u, " \t\r\n[]") {
+			return fmt.Errorf("package mirror %q is not an http, https or file URL", u)
+		}
+	}
+	return nil
+}
+
 // suite is one of the package collections that make up a release.
 type suite struct{ uri, name string }
 

@@ -45,6 +45,10 @@ type Store struct {
 
 // Open prepares a store in dir.
 func Open(dir string, c Catalogue, m Mirror) (*Store, error) {
+	m = m.withDefaults()
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,7 @@ func Open(dir string, c Catalogue, m Mirror) (*Store, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
 	transport.ResponseHeaderTimeout = time.Minute
-	return &Store{dir: dir, catalogue: c, mirror: m.withDefaults(), client: &http.Client{Transport: transport}, clock: time.Now}, nil
+	return &Store{dir: dir, catalogue: c, mirror: m, client: &http.Client{Transport: transport}, clock: time.Now}, nil
 }
 
 // Catalogue is what the store offers.
