@@ -84,3 +84,9 @@ func isContainer(typ string) bool {
 	return value.EqualASCII(typ, "Microsoft.Resources/subscriptions") || value.EqualASCII(typ, "Microsoft.Resources/subscriptions/resourceGroups") ||
 		value.EqualASCII(typ, "Microsoft.Resources/resourceGroups")
 }
+
+// TypeIsIndexed reports whether definitions of mode Indexed look at resources of
+// a type, as far as the type alone tells.
+func TypeIsIndexed(typ string) bool {
+	return indexed(NewResource(value.FromFields([]value.Field{{Key: "type", Value: value.FromString(typ)}}).AsResource(), ""))
+}
