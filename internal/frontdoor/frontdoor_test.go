@@ -211,10 +211,16 @@ func TestMetadata(t *testing.T) {
 	if want := `{"authentication":{"audiences":["` + f.URL + `/"],"loginEndpoint":"` + f.URL + `/adfs"},"galleryEndpoint":"` + f.URL + `","graphEndpoint":"` + f.URL + `/graph/","portalEndpoint":"` + f.URL + `"}`; old != want {
 		t.Errorf("2015: %s", old)
 	}
-	_, latest := f.send(t, "GET", "/metadata/endpoints?api-version=2022-09-01", "", "")
-	var clouds []struct{ Name, ResourceManager string }
-	if err := json.Unmarshal([]byte(latest), &clouds); err != nil || len(clouds) != 1 || clouds[0].ResourceManager != f.URL {
-		t.Errorf("2022: %s, %v", latest, err)
+	type cloud struct{ Name, ResourceManager string }
+	_, array := f.send(t, "GET", "/metadata/endpoints?api-version=2019-05-01", "", "")
+	var clouds []cloud
+	if err := json.Unmarshal([]byte(array), &clouds); err != nil || len(clouds) != 1 || clouds[0].ResourceManager != f.URL {
+		t.Errorf("2019: %s, %v", array, err)
+	}
+	_, object := f.send(t, "GET", "/metadata/endpoints?api-version=2022-09-01", "", "")
+	var one cloud
+	if err := json.Unmarshal([]byte(object), &one); err != nil || one.ResourceManager != f.URL {
+		t.Errorf("2022: %s, %v", object, err)
 	}
 }
 

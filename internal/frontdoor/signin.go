@@ -51,24 +51,31 @@ func (s SignIn) register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /adfs/discovery/keys", s.keys)
 }
 
-// metadata answers both forms that clients ask for: the first of az cloud register, the
-// array of ARM_CLOUD_METADATA_URL.
+// metadata answers the three forms that clients ask for: 2015-01-01 is that of
+// az cloud register in Debian's az 2.45, 2022-09-01 (one object) that of current ones,
+// and any other (2019-05-01) an array, for ARM_CLOUD_METADATA_URL.
 func (s SignIn) metadata(w http.ResponseWriter, r *http.Request) {
 	u := baseURL(r)
-	if strings.HasPrefix(r.URL.Query().Get("api-version"), "2015") {
+	version := r.URL.Query().Get("api-version")
+	if strings.HasPrefix(version, "2015") {
 		writeJSON(w, 200, map[string]any{
 			"galleryEndpoint": u, "graphEndpoint": u + "/graph/", "portalEndpoint": u,
 			"authentication": map[string]any{"loginEndpoint": u + "/adfs", "audiences": []string{u + "/"}},
 		})
 		return
 	}
-	writeJSON(w, 200, []any{map[string]any{
+	cloud := map[string]any{
 		"name": "hallmark", "portal": u,
 		"authentication":  map[string]any{"loginEndpoint": u + "/adfs", "audiences": []string{u + "/"}, "tenant": "adfs", "identityProvider": "ADFS"},
 		"resourceManager": u, "graphAudience": u + "/graph/", "microsoftGraphResourceId": u + "/graph/", "graph": u + "/graph/",
 		"vmImageAliasDoc": u + "/aliases.json", "gallery": u, "batch": u + "/", "media": u, "sqlManagement": u, "activeDirectoryDataLake": u,
 		"suffixes": map[string]string{"storage": "local.invalid", "keyVaultDns": "vault.local.invalid", "acrLoginServer": "cr.local.invalid", "sqlServerHostname": "sql.local.invalid"},
-	}})
+	}
+	if version == "2022-09-01" {
+		writeJSON(w, 200, cloud)
+		return
+	}
+	writeJSON(w, 200, []any{cloud})
 }
 
 func (s SignIn) discovery(w http.ResponseWriter, r *http.Request) {

@@ -115,9 +115,12 @@ type ResourceType struct {
 	// committed and a delete removes at once. It is called after every change of the
 	// document, at start, and when asked for; it may be killed anywhere.
 	Reconcile func(ctx context.Context, w *Work) (again time.Duration, err error)
-	Workers   int                                                 // keys at a time; 0 means 1
-	Watches   map[arm.Type]func(string, *store.Document) []string // see controller.Controller
-	Removed   func(key string) []string                           // see controller.Controller
+	// SyncWrites makes PUT and PATCH succeed when they are committed although the type
+	// has Reconcile, which then only follows up and drives deletes: as groups do.
+	SyncWrites bool
+	Workers    int                                                 // keys at a time; 0 means 1
+	Watches    map[arm.Type]func(string, *store.Document) []string // see controller.Controller
+	Removed    func(key string) []string                           // see controller.Controller
 
 	// View computes what GET shows from what is stored: decorations such as
 	// instanceView under ?$expand. Nil shows the body. It must be quick: lists call

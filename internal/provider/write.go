@@ -55,7 +55,7 @@ func (c *call) writeOnce(ctx context.Context, t *ResourceType, request json.RawM
 	if err := c.decide(ctx, w, errs); err != nil {
 		return nil, err
 	}
-	op := c.newOperation(w, t.Reconcile != nil)
+	op := c.newOperation(w, t.Reconcile != nil && !t.SyncWrites)
 	state := arm.StateSucceeded
 	if op != nil {
 		if state = arm.StateUpdating; w.Create() {

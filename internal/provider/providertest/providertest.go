@@ -57,7 +57,7 @@ type Server struct {
 	// Certificate is the server's; clients that take a CA bundle take it.
 	Certificate *x509.Certificate
 	// AppID and Secret sign the Owner in at URL/adfs/oauth2/token.
-	AppID, Secret string
+	AppID, Secret, TenantID string
 
 	directory *identity.Directory
 	issuer    *identity.Issuer
@@ -147,7 +147,7 @@ func (s *Server) listen(t testing.TB) {
 	t.Cleanup(srv.Close)
 	s.URL, s.Certificate = srv.URL, srv.Certificate()
 	owner, secret := s.principal(t, rbac.Owner, arm.Tenant)
-	s.AppID, s.Secret = owner.AppID, secret
+	s.AppID, s.Secret, s.TenantID = owner.AppID, secret, owner.TenantID
 	s.Client = provider.NewClient(s.Pipeline, owner)
 	s.Credential = credential{s, owner}
 	s.HTTP = &http.Client{Transport: bearer{s, owner, srv.Client().Transport}}

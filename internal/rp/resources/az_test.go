@@ -49,7 +49,7 @@ func signedIn(t *testing.T, s *providertest.Server) azure {
 		"AZURE_CORE_SURVEY_MESSAGE=no", "AZURE_CORE_ONLY_SHOW_ERRORS=yes", "AZURE_CORE_NO_COLOR=true", "AZURE_CORE_ENCRYPT_TOKEN_CACHE=no")}
 	a.run(t, "cloud", "register", "-n", "local", "--cloud-config", "@"+cloud)
 	a.run(t, "cloud", "set", "-n", "local")
-	a.run(t, "login", "--service-principal", "-u", s.AppID, "-p", s.Secret, "--tenant", "adfs")
+	a.run(t, "login", "--service-principal", "-u", s.AppID, "-p", s.Secret, "--tenant", s.TenantID)
 	return a
 }
 

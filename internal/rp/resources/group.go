@@ -16,16 +16,13 @@ import (
 // wake it before.
 const recheck = 5 * time.Second
 
-// reconcileGroup succeeds at once, or deletes everything in the group and then
-// the group.
+// reconcileGroup has something to do only when the group is to go: delete everything
+// in it, and then the group.
 func reconcileGroup(ctx context.Context, w *provider.Work) (time.Duration, error) {
 	if w.Doc.Deleting {
 		return empty(ctx, w)
 	}
-	if w.Doc.State().Terminal() && len(w.Doc.Operations) == 0 {
-		return 0, nil
-	}
-	return 0, w.Update(ctx, (*provider.Draft).Succeed)
+	return 0, nil
 }
 
 // groupOf is the key of the group that a removed document was in.

@@ -44,7 +44,8 @@ func New(cfg Config) provider.Provider {
 			Type: arm.TypeResourceGroup, Scopes: provider.AtSubscription, APIVersions: versions, Hidden: true,
 			Name: groupName, NameHint: "letters, digits, '-', '_', '(', ')' and '.', at most 90, not ending in '.'",
 			Location: provider.LocationRequired, Tags: true,
-			CascadeDelete: true, Reconcile: reconcileGroup, Removed: groupOf, Workers: 2,
+			// Clients do not poll after PUT: it has succeeded when it is answered.
+			SyncWrites: true, CascadeDelete: true, Reconcile: reconcileGroup, Removed: groupOf, Workers: 2,
 			Codes: provider.Codes{Delete: 202},
 		}},
 		Routes: append(tagRoutes(), cfg.locations(), cfg.tenants()),
