@@ -107,7 +107,7 @@ func (c *checker) metadata() {
 	if r.Definition != nil {
 		c.definition(r.Definition)
 	}
-	if c.named && len(r.Distribute) == 0 && (r.Gallery == "" || r.Definition == nil) {
+	if len(r.Distribute) == 0 && (r.Gallery == "" || r.Definition == nil) {
 		c.fail("", "the recipe does not say where the image goes", "add gallery and definition, or distribute")
 	}
 	if r.Version != "" {

@@ -311,6 +311,11 @@ func TestFromTemplateForms(t *testing.T) {
 	if err != nil || r.Customize[0].Inline[0] != "[ -d /tmp ]" {
 		t.Errorf("escaped: %v", err)
 	}
+	nowhere := properties[:strings.Index(properties, `"distribute"`)]
+	_, err = FromTemplate([]byte(strings.TrimRight(nowhere, ",\n")+"}"), ParseOptions{})
+	if err == nil || !strings.Contains(err.Error(), "where the image goes") {
+		t.Errorf("a template without distribute: %v", err)
+	}
 	_, err = FromTemplate([]byte(strings.Replace(resource, `"inline"`, `"inlin"`, 1)), ParseOptions{})
 	if err == nil || !strings.Contains(err.Error(), "did you mean inline?") {
 		t.Errorf("a mistake in a template: %v", err)
