@@ -108,7 +108,7 @@ func (c *checker) metadata() {
 		c.definition(r.Definition)
 	}
 	if len(r.Distribute) == 0 && (r.Gallery == "" || r.Definition == nil) {
-		c.fail("", "the recipe does not say where the image goes", "add gallery and definition, or distribute")
+		c.nowhere()
 	}
 	if r.Version != "" {
 		c.version("version", r.Version)
@@ -125,6 +125,15 @@ func (c *checker) metadata() {
 	}
 	c.enum("serviceModel", r.ServiceModel, serviceModels)
 	c.tags("tags", r.Tags)
+}
+
+// nowhere names the field that each kind of document is expected to have.
+func (c *checker) nowhere() {
+	if c.named {
+		c.fail("", "the recipe does not say where the image goes", "add gallery and definition, or distribute")
+	} else {
+		c.fail("distribute", "this is missing: the template does not say where the image goes", "")
+	}
 }
 
 func (c *checker) definition(d *Definition) {
