@@ -184,7 +184,15 @@ func (r *runner) inRoot(ctx context.Context, i int, s Step, parent layer, path, 
 	if r.bootState(m) != boot {
 		return errors.Join(errBootChanged, m.Discard())
 	}
-	return r.at(PointLayerClose, m.Close)
+	return r.closeLayer(m, m.Close)
+}
+
+// closeLayer finishes a mount; when that fails, nothing of it may stay.
+func (r *runner) closeLayer(m mounted, closing func() error) error {
+	if err := r.at(PointLayerClose, closing); err != nil {
+		return errors.Join(err, m.Discard())
+	}
+	return nil
 }
 
 // bootState describes /boot of a foreign image, "" for others.
@@ -325,7 +333,7 @@ func (r *runner) keepFailed(ctx context.Context, i int, s Step, code int, parent
 		return errors.Join(failure, m.Discard())
 	}
 	if closeErr := m.Close(); closeErr != nil { // then there is nothing worth keeping
-		failure.Err = errors.Join(failure.Err, closeErr)
+		failure.Err = errors.Join(failure.Err, closeErr, m.Discard())
 		return failure
 	}
 	state := failedState{Run: r.run, PlanID: r.plan.ID, Step: s.Name, File: failedPrefix + r.run + ".qcow2", Parent: parent.Digest,

@@ -85,14 +85,18 @@ func inner(e *base64.Encoding, s string, offset int) string {
 
 // masker hides patterns in a stream, also across writes. Close flushes it.
 type masker struct {
-	mu       sync.Mutex
-	to       io.Writer
-	patterns [][]byte
-	pending  []byte
+	mu      sync.Mutex
+	to      io.Writer
+	starts  [256][][]byte // patterns by their first byte, each list longest first
+	pending []byte
 }
 
 func newMasker(to io.Writer, secrets []Secret) *masker {
-	return &masker{to: to, patterns: patterns(secrets)}
+	m := &masker{to: to}
+	for _, p := range patterns(secrets) {
+		m.starts[p[0]] = append(m.starts[p[0]], p)
+	}
+	return m
 }
 
 func (m *masker) Write(p []byte) (int, error) {
@@ -136,7 +140,7 @@ func (m *masker) flush(last bool) error {
 
 // mayBecome tells whether more bytes could make a longer pattern of the rest.
 func (m *masker) mayBecome(rest []byte) bool {
-	for _, p := range m.patterns {
+	for _, p := range m.starts[rest[0]] {
 		if len(rest) < len(p) && bytes.HasPrefix(p, rest) {
 			return true
 		}
@@ -145,7 +149,7 @@ func (m *masker) mayBecome(rest []byte) bool {
 }
 
 func (m *masker) match(rest []byte) int {
-	for _, p := range m.patterns {
+	for _, p := range m.starts[rest[0]] {
 		if bytes.HasPrefix(rest, p) {
 			return len(p)
 		}

@@ -193,7 +193,7 @@ func (r *runner) cleanInto(ctx context.Context, overlay string, top layer) error
 	if err != nil {
 		return errors.Join(err, m.Discard())
 	}
-	return r.at(PointLayerClose, func() error { return m.CloseSealed(ctx) })
+	return r.closeLayer(m, func() error { return m.CloseSealed(ctx) })
 }
 
 // flattenInto writes the chain as one file and gives it its name and record.

@@ -281,6 +281,48 @@ func TestFullDiskSaysSo(t *testing.T) {
 	}
 }
 
+// Buffered writes fail long after the program that made them has succeeded.
+func TestFullHostNeverMakesALayer(t *testing.T) {
+	base := debian(t)
+	dir := t.TempDir()
+	tool(t, "mount", "-t", "tmpfs", "-o", "size=420m", "tmpfs", dir)
+	t.Cleanup(func() { tool(t, "umount", dir) })
+	b, err := Open(filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := Step{Name: "fill", Kind: Shell, Offline: true, Inline: []string{"dd if=/dev/urandom of=/big bs=1M count=300 status=none || true", "sync || true", "exit 0"}}
+	r, err := b.Build(t.Context(), "full-host", Plan{ID: "d", Base: base, Steps: []Step{fill}}, nil)
+	r.Release()
+	if !errors.Is(err, ErrHostFull) {
+		t.Errorf("got %v, want ErrHostFull", err)
+	}
+	t.Log(err)
+	if entries, err := b.Cache(t.Context()); err != nil || len(entries) != 1 {
+		t.Errorf("the cache holds %s, %v", mustJSON(entries), err)
+	}
+	nothingLeft(t, b)
+}
+
+func TestBuildsAtTheSameTime(t *testing.T) {
+	base := debian(t)
+	b := open(t)
+	plan := Plan{ID: "same", Base: base, Steps: []Step{{Name: "boot", Kind: Shell, Boot: true, Offline: true, Inline: []string{"sleep 1; echo x > /etc/x"}}}}
+	results := make(chan error)
+	for _, run := range []string{"a", "b"} {
+		go func() {
+			r, err := b.Build(t.Context(), run, plan, nil)
+			r.Release()
+			results <- err
+		}()
+	}
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWrongBaseDigest(t *testing.T) {
 	base := debian(t)
 	b := open(t)

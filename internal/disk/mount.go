@@ -145,7 +145,9 @@ func (m *Mount) findRoot() (Partition, error) {
 	return RootPartition(f, parts)
 }
 
-// mountRoot mounts with discard: what a step deletes leaves the layer.
+// mountRoot mounts with discard: what a step deletes leaves the layer. Lost data
+// counts as an error of the file system, as lost metadata does: when this host's
+// disk is full, a step may otherwise succeed although its writes did not.
 func (m *Mount) mountRoot() error {
 	if err := os.Mkdir(m.path(rootName), 0o700); err != nil {
 		return err
@@ -156,7 +158,7 @@ func (m *Mount) mountRoot() error {
 	}
 	defer device.Close()
 	m.loop = filepath.Base(device.Name())
-	flags, options := uintptr(unix.MS_NODEV|unix.MS_NOATIME), "discard,errors=remount-ro"
+	flags, options := uintptr(unix.MS_NODEV|unix.MS_NOATIME), "discard,errors=remount-ro,data_err=abort"
 	if m.readOnly {
 		flags, options = flags|unix.MS_RDONLY, "noload"
 	}
