@@ -222,10 +222,11 @@ func (s *service) reconcileImage(ctx context.Context, w *provider.Work) (time.Du
 	return s.capture(ctx, w)
 }
 
-// capture takes the source's bytes in. There is nothing to clean up at a delete: the
-// replica and its chunks are collected when no document names them.
+// capture takes the source's bytes in. At a delete the replica goes, unless something
+// else needs it; chunks are collected when nothing names them any more.
 func (s *service) capture(ctx context.Context, w *provider.Work) (time.Duration, error) {
 	if w.Doc.Deleting {
+		s.release(ctx, w, arm.GetString(w.Doc.Body, "properties.hallmark.imageDigest"))
 		return 0, w.Remove(ctx)
 	}
 	if w.Doc.State().Terminal() {

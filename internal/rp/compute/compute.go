@@ -130,6 +130,7 @@ func (s *service) disks() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeDisk, Scopes: provider.AtResourceGroup, APIVersions: diskVersions, Name: diskName, NameHint: diskNameHint,
 		Location: provider.LocationRequired, Tags: true,
+		Codes:    provider.Codes{Create: 202},
 		ReadOnly: []string{"managedBy", "properties.timeCreated", "properties.diskState", "properties.uniqueId", "properties.diskSizeBytes", "properties.hallmark"},
 		Load:     s.loadDisk, Default: s.defaultDisk, Validate: s.validateDisk, CheckDelete: checkDiskDetached,
 		Reconcile: s.reconcileDisk, Workers: workers,
@@ -145,6 +146,7 @@ func (s *service) snapshots() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeSnapshot, Scopes: provider.AtResourceGroup, APIVersions: diskVersions, Name: diskName, NameHint: diskNameHint,
 		Location: provider.LocationRequired, Tags: true,
+		Codes:    provider.Codes{Create: 202},
 		ReadOnly: []string{"properties.timeCreated", "properties.diskState", "properties.uniqueId", "properties.diskSizeBytes", "properties.hallmark"},
 		Load:     s.loadSnapshot, Default: defaultSnapshot, Validate: s.validateSnapshot,
 		Reconcile: s.reconcileSnapshot, Workers: 2,

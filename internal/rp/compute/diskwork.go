@@ -253,5 +253,6 @@ func (s *service) removeDisk(ctx context.Context, w *provider.Work, p diskState)
 			return fmt.Errorf("removing the volume of %s: %w", w.Doc.ID, err)
 		}
 	}
+	s.release(ctx, w, p.Source.Digest)
 	return w.Remove(ctx)
 }

@@ -144,6 +144,9 @@ type Replicas interface {
 	// the location's content store, has record write the digest into a document
 	// while nothing may be collected, and materialises the replica.
 	Ingest(ctx context.Context, location, path string, record func(ctx context.Context, digest string) error) error
+	// Release removes the replica unless users names some; one that is gone, or in use, is no
+	// error.
+	Release(ctx context.Context, location, digest string, users func(ctx context.Context) ([]string, error)) error
 }
 
 // Artifacts resolves blob URIs of this server to qcow2 files.

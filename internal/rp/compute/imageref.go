@@ -264,7 +264,7 @@ func (s *service) resolveManaged(ctx context.Context, client provider.Client, lo
 		return resolved{}, err
 	}
 	digest := image.Properties.Hallmark.ImageDigest
-	if digest == "" {
+	if digest == "" || arm.ProvisioningState(image.Properties.ProvisioningState) != arm.StateSucceeded {
 		return resolved{}, arm.Conflict("ImageNotReady", "imageReference", "The image %s is not usable: its provisioning state is %s.", id, image.Properties.ProvisioningState)
 	}
 	path, err := s.Replicas.Path(ctx, location, digest)

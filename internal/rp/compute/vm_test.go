@@ -169,7 +169,7 @@ func TestCreateFromAGalleryVersion(t *testing.T) {
 	name := *vm.Properties.VMID
 	made := r.w.machines[name]
 	want := compute.Machine{Name: name, Label: "web-1", VCPUs: 1, MemoryMiB: 1024, Disks: made.Disks,
-		Interface: compute.MachineInterface{Tap: "tap-" + name[:4], MAC: "52:54:00:00:02:04", Address: netip.MustParsePrefix("192.0.2.4/24"),
+		Interface: compute.MachineInterface{Tap: "tap-" + name[:4], MAC: "02:48:4d:00:02:04", Address: netip.MustParsePrefix("192.0.2.4/24"),
 			Gateway: netip.MustParseAddr("192.0.2.1"), Nameservers: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
 		Guest: compute.Guest{InstanceID: name, Hostname: "web-1", AdminUser: "azureuser", SSHKeys: []string{sshKey}}}
 	if diff := cmp.Diff(want, made, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {

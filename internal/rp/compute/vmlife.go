@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
-	"hallmark.dev/hallmark/internal/store"
 )
 
 // watchOver looks after a machine that nobody wants changed: it runs commands, and
@@ -153,24 +151,4 @@ func (v *vmWork) makeInterface(ctx context.Context, id arm.ID) error {
 			"subnet": map[string]string{"id": vnet.Child("subnets", "default").String()}}}},
 	}})
 	return err
-}
-
-// Users names the documents in a location that need an image's bytes: disks that stand
-// on the replica, and managed images and snapshots that are nothing else. It is
-// what region.Remove and a collection ask.
-func Users(ctx context.Context, s store.Store, location, digest string) ([]string, error) {
-	var users []string
-	for _, typ := range []arm.Type{TypeDisk, TypeImage, TypeSnapshot, TypeVM} {
-		all, err := store.List(ctx, s, store.Query{Type: typ, Location: location})
-		if err != nil {
-			return nil, fmt.Errorf("listing the users of image %s: %w", digest, err)
-		}
-		for _, d := range all {
-			if strings.EqualFold(arm.GetString(d.Body, "properties.hallmark.imageDigest"), digest) ||
-				strings.EqualFold(arm.GetString(d.Body, "properties.hallmark.backingDigest"), digest) {
-				users = append(users, d.ID)
-			}
-		}
-	}
-	return users, nil
 }

@@ -121,7 +121,7 @@ func (v *vmWork) systemDisk(ctx context.Context) (f facts, err error) {
 // by itself whether it has been done, and records what it is about to do first.
 func (v *vmWork) bringUp(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		v.decideInterface, v.claim, v.halt, v.letGo, v.reimage, v.release, v.run,
+		v.decideInterface, v.claim, v.halt, v.letGo, v.reimage, v.giveBack, v.run,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -287,8 +287,8 @@ func (v *vmWork) reimage(ctx context.Context) error {
 	return errWaiting
 }
 
-// release gives back what a deallocated machine does not need.
-func (v *vmWork) release(ctx context.Context) error {
+// giveBack lets go of what a deallocated machine does not need.
+func (v *vmWork) giveBack(ctx context.Context) error {
 	if v.state.Want != deallocated {
 		return nil
 	}

@@ -301,6 +301,14 @@ func (r replicas) Ingest(ctx context.Context, location, path string, record func
 	return r.do("Replicas.Ingest", func() { r.replicas[location+"/"+digest("c")] = size })
 }
 
+func (r replicas) Release(ctx context.Context, location, digest string, users func(context.Context) ([]string, error)) error {
+	in, err := users(ctx)
+	if err != nil || len(in) > 0 {
+		return err
+	}
+	return r.do("Replicas.Release", func() { delete(r.replicas, location+"/"+digest) })
+}
+
 type artifacts struct{ *world }
 
 func (a artifacts) Resolve(_ context.Context, uri string) (string, error) {

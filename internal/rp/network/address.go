@@ -90,10 +90,11 @@ func (cfg Config) assignable(a netip.Addr) bool {
 
 // macAddress follows from the IPv4 address, so it is unique on the bridge without a
 // second register, and a neighbour's cache stays true when an address is used again.
-// 52:54:00 is the locally administered prefix that QEMU machines have.
+// 02-48-4D is locally administered and holds a letter: YAML 1.1, which cloud-init reads, takes
+// an address of digits only for a number to base 60.
 func macAddress(a netip.Addr) string {
 	b := a.As4()
-	return fmt.Sprintf("52-54-00-%02X-%02X-%02X", b[1], b[2], b[3])
+	return fmt.Sprintf("02-48-4D-%02X-%02X-%02X", b[1], b[2], b[3])
 }
 
 // associate shows the interface's address on the public address that it names.

@@ -142,7 +142,7 @@ func TestInterfaceGetsAnAddress(t *testing.T) {
 	if a := address(got); a != "192.0.2.4" {
 		t.Errorf("address %s, want 192.0.2.4", a)
 	}
-	if mac := arm.GetString(got, "properties.macAddress"); !regexp.MustCompile(`^52-54-00-00-02-04$`).MatchString(mac) {
+	if mac := arm.GetString(got, "properties.macAddress"); !regexp.MustCompile(`^02-48-4D-00-02-04$`).MatchString(mac) {
 		t.Errorf("MAC address %s", mac)
 	}
 	if a := address(w.do(200, "PUT", nic, nicBody(subnet, ""))); a != "192.0.2.4" {

@@ -111,6 +111,19 @@ func (r Replicas) Ingest(ctx context.Context, location, path string, record func
 	return err
 }
 
+// Release removes the replica, unless something uses it.
+func (r Replicas) Release(ctx context.Context, location, text string, users func(ctx context.Context) ([]string, error)) error {
+	in, digest, err := r.find(location, text)
+	if err != nil {
+		return err
+	}
+	err = in.Remove(ctx, digest, func(ctx context.Context, _ cas.Digest) ([]string, error) { return users(ctx) })
+	if errors.Is(err, region.ErrReplicaInUse) {
+		return nil
+	}
+	return err
+}
+
 // Artifacts are the blobs of this server.
 type Artifacts struct{ Store *artifact.Store }
 

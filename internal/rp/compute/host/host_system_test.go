@@ -205,7 +205,7 @@ func TestMachine(t *testing.T) {
 	address := s.address(body)
 	t.Logf("%s at %s", arm.GetString(body, "properties.vmId"), address)
 
-	if got := login(t, address, key, "hostname; id -un; lsblk --bytes --nodeps --noheadings --output SIZE /dev/vdb"); got != "test-1\nazureuser\n1073741824" {
+	if got := login(t, address, key, "hostname; id -un; lsblk --bytes --nodeps --noheadings --output SIZE /dev/sda"); got != "test-1\nazureuser\n1073741824" {
 		t.Errorf("inside, hostname, user and data disk are %q", got)
 	}
 	s.runCommand(id)
