@@ -99,10 +99,19 @@ func (n named) add(d *store.Document) {
 		}
 	}
 	artifact.Mentioned(d.Private, n.blobs)
-	if st, err := readState(d); d.Type.Equal(TypeVersion) && err == nil && st.Image != nil {
-		return // its source's bytes are in the content store: the blob has done its work
+	if !takenIn(d) {
+		artifact.Mentioned(d.Body, n.blobs)
 	}
-	artifact.Mentioned(d.Body, n.blobs)
+}
+
+// takenIn reports whether a version's source is in the content store: then the blob that
+// it names has done its work.
+func takenIn(d *store.Document) bool {
+	if !d.Type.Equal(TypeVersion) {
+		return false
+	}
+	st, err := readState(d)
+	return err == nil && st.Image != nil
 }
 
 func (s Sweeper) replicas(ctx context.Context, r *region.Region, before time.Time, done *Swept) error {

@@ -127,6 +127,11 @@ func readState(d *store.Document) (s state, err error) {
 	return s, nil
 }
 
+// kept is what an update that leaves it out means to stay: a PUT of tags must neither
+// take a version out of its regions nor let a staged one into latest.
+var kept = []string{"properties.publishingProfile.replicationMode", "properties.publishingProfile.storageAccountType",
+	"properties.publishingProfile.targetRegions", "properties.publishingProfile.replicaCount", "properties.publishingProfile.excludeFromLatest"}
+
 // defaultVersion writes what Azure writes when it is left out, and keeps the
 // source on an update that leaves it out: `az sig image-version update` sends
 // storageProfile:{}.
@@ -135,7 +140,7 @@ func defaultVersion(w *provider.Write) error {
 		if err := keepSource(w); err != nil {
 			return err
 		}
-		if err := inherit(w, []string{"properties.publishingProfile.replicationMode", "properties.publishingProfile.storageAccountType"}); err != nil {
+		if err := inherit(w, kept); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/store/mem"
 )
 
@@ -81,6 +82,67 @@ func TestUpdateWithEmptyStorageProfileKeepsTheSource(t *testing.T) {
 	if got := arm.GetString(after, "properties.publishingProfile.publishedDate"); got != published {
 		t.Errorf("publishedDate moved from %s to %s", published, got)
 	}
+}
+
+func TestPutThatLeavesOutPublishingKeepsIt(t *testing.T) {
+	w := newWorld(t)
+	id := w.publish(t, "1.0.0", "eastus", "westeurope")
+	w.must(t, "PATCH", id, `{"properties":{"publishingProfile":{"excludeFromLatest":true}}}`, 200)
+	w.settle(t, id)
+	w.must(t, "PUT", id, `{"location":"eastus","tags":{"a":"b"},"properties":{}}`, 200)
+	w.settle(t, id)
+	b, err := readVersion(w.document(t, id))
+	if err != nil || len(b.targets()) != 2 || !b.Properties.PublishingProfile.ExcludeFromLatest || len(w.replicas("westeurope")) != 1 {
+		t.Errorf("%+v %v", b, err)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	w := newWorld(t)
+	for i := 1; i < maxGalleries; i++ { // one is there
+		w.must(t, "PUT", group.Resource(TypeGallery, fmt.Sprintf("g%d", i)), `{"location":"eastus"}`, 201)
+	}
+	if body := w.must(t, "PUT", group.Resource(TypeGallery, "more"), `{"location":"eastus"}`, 409); !strings.Contains(string(body), "100 galleries") {
+		t.Errorf("%s", body)
+	}
+	w.must(t, "PUT", group.Resource(TypeGallery, "elsewhere"), `{"location":"westeurope"}`, 201)
+}
+
+func TestLatest(t *testing.T) {
+	w := newWorld(t)
+	for v, regions := range map[string]string{
+		"1.0.0":  `{"name":"eastus"},{"name":"westeurope"}`,
+		"1.9.0":  `{"name":"eastus","excludeFromLatest":true},{"name":"westeurope"}`,
+		"1.10.0": `{"name":"eastus"}`,
+	} {
+		id := versionID(v)
+		w.must(t, "PUT", id, `{"location":"eastus","properties":{"storageProfile":{"osDiskImage":{"source":{"uri":"`+w.blob(t, v)+`"}}},"publishingProfile":{"targetRegions":[`+regions+`]}}}`, 201)
+		w.settle(t, id)
+	}
+	// Excluded everywhere, and let in in one region: the region goes first.
+	staged := versionID("2.0.0")
+	w.must(t, "PUT", staged, `{"location":"eastus","properties":{"storageProfile":{"osDiskImage":{"source":{"uri":"`+w.blob(t, "2")+`"}}},"publishingProfile":{"excludeFromLatest":true,"targetRegions":[{"name":"eastus"},{"name":"westeurope","excludeFromLatest":false}]}}}`, 201)
+	w.settle(t, staged)
+	docs, err := store.List(t.Context(), w.store, store.Query{Type: TypeVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for location, want := range map[string]string{"eastus": "1.10.0", "westeurope": "2.0.0", "mars": ""} {
+		if got := latest(docs, location); got != want {
+			t.Errorf("latest in %s is %q, want %q", location, got, want)
+		}
+	}
+}
+
+func FuzzParseDate(f *testing.F) {
+	for _, seed := range []string{"2027-01-31", "2027-01-31T00:00:00Z", "2027-01-31T00:00:00.0000001+02:00", "soon"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if d, err := parseDate(text); err == nil && d.Year() > 9999 {
+			t.Errorf("%q is %v", text, d)
+		}
+	})
 }
 
 func TestRegionsAreAddedAndRemoved(t *testing.T) {
