@@ -1,0 +1,135 @@
+package assignment
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// Set is what is effective at one revision of the policies. It is immutable.
+type Set struct {
+	// Epoch is the revision of the last change of a policy.
+	Epoch int64
+	// Assignments are all of them, by id.
+	Assignments []*Assignment
+	Hierarchy   *Hierarchy
+
+	byScope    map[string][]*Assignment
+	byKey      map[string]*Assignment
+	exemptions map[string][]*Exemption // by the assignment's key
+}
+
+// Unchanged reports, inside a transaction, whether this set still is what is
+// effective.
+func (s *Set) Unchanged(tx store.ReadTx) (bool, error) {
+	now, err := epoch(tx)
+	return now == s.Epoch, err
+}
+
+// Assignment is the one with this id, or nil.
+func (s *Set) Assignment(id string) *Assignment {
+	return s.byKey[strings.ToLower(strings.TrimSuffix(id, "/"))]
+}
+
+// At are the assignments that cover a resource or scope, outermost scope first:
+// their scope contains it and none of their notScopes does.
+func (s *Set) At(id arm.ID) []*Assignment {
+	if len(s.Assignments) == 0 {
+		return nil
+	}
+	var chain []arm.ID
+	for at := id; !at.IsRoot(); at = at.Parent() {
+		chain = append(chain, at)
+	}
+	chain = append(chain, s.Hierarchy.Ancestors(id)...)
+	var out []*Assignment
+	for _, scope := range slices.Backward(chain) {
+		for _, a := range s.byScope[scope.Key()] {
+			if !s.excluded(a, id) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func (s *Set) excluded(a *Assignment, id arm.ID) bool {
+	return slices.ContainsFunc(a.notScopes, func(n arm.ID) bool { return s.Hierarchy.Contains(n, id) })
+}
+
+// Covers reports whether an assignment covers a resource.
+func (s *Set) Covers(a *Assignment, id arm.ID) bool {
+	return s.Hierarchy.Contains(a.Scope, id) && !s.excluded(a, id)
+}
+
+// Assignment is an effective assignment with its compiled rules.
+type Assignment struct {
+	ID         arm.ID
+	Scope      arm.ID
+	Name       string
+	Definition arm.ID // of the definition or initiative
+	Initiative bool
+	Spec       Spec
+	Enforced   bool
+	Units      []*Unit
+	Location   string
+	// Generation changes whenever a verdict of the assignment could: with its own
+	// document, with what it assigns, and with where its scope reaches.
+	Generation string
+	// Problem says why nothing of the assignment can be evaluated; nil if it can.
+	Problem error
+
+	notScopes []arm.ID
+}
+
+// Message is what a user is told who does not comply with a unit: the message for
+// the policy, else the assignment's; "" without one.
+func (u *Unit) Message() string {
+	general := ""
+	for _, m := range u.Assignment.Spec.NonComplianceMessages {
+		switch {
+		case m.PolicyDefinitionReferenceID == "":
+			general = m.Message
+		case strings.EqualFold(m.PolicyDefinitionReferenceID, u.ReferenceID):
+			return m.Message
+		}
+	}
+	return general
+}
+
+// Exemption is an exemption that is written down; whether it holds is a question
+// of resource and time.
+type Exemption struct {
+	ID        arm.ID
+	Scope     arm.ID
+	Category  string
+	Expires   time.Time // zero: never
+	refs      []string
+	selectors []Selectors
+}
+
+// Exempt is the exemption that holds for a resource and a unit at a time, or nil.
+func (s *Set) Exempt(u *Unit, id arm.ID, typ arm.Type, location string, now time.Time) *Exemption {
+	for _, e := range s.exemptions[u.Assignment.ID.Key()] {
+		if e.holds(s, u, id, target{location: location, typ: typ}, now) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (e *Exemption) holds(s *Set, u *Unit, id arm.ID, t target, now time.Time) bool {
+	switch {
+	case !e.Expires.IsZero() && !now.Before(e.Expires):
+		return false
+	case len(e.refs) > 0 && !slices.ContainsFunc(e.refs, func(r string) bool { return strings.EqualFold(r, u.ReferenceID) }):
+		return false
+	}
+	return s.Hierarchy.Contains(e.Scope, id) && selects(e.selectors, t)
+}
+
+// Exemptions are all of an assignment, held or not.
+func (s *Set) Exemptions(a *Assignment) []*Exemption { return s.exemptions[a.ID.Key()] }
