@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Accel is how QEMU runs a guest's instructions.
@@ -46,18 +48,39 @@ func Choose(ctx context.Context, wanted, cache string) (Choice, error) {
 	if c, ok := remembered(cache, boot); ok {
 		return c, nil
 	}
-	c := choose(ctx)
+	return probeOnce(ctx, cache, boot)
+}
+
+// probeOnce keeps two processes from probing at once, and begins by removing
+// what a killed one has left.
+func probeOnce(ctx context.Context, cache, boot string) (Choice, error) {
+	root := cache + ".d"
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return Choice{}, err
+	}
+	lock, err := os.Open(root)
+	if err != nil {
+		return Choice{}, err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return Choice{}, fmt.Errorf("locking %s: %w", root, err)
+	}
+	if c, ok := remembered(cache, boot); ok {
+		return c, nil
+	}
+	if _, err := Sweep(ctx, root, func(Config) bool { return false }); err != nil {
+		return Choice{}, err
+	}
+	c := choose(ctx, root)
 	if ctx.Err() != nil {
 		return Choice{}, context.Cause(ctx) // not an answer: do not remember it
 	}
 	text, err := json.Marshal(probeRecord{boot, c})
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(cache), 0o700)
+	if err != nil {
+		return Choice{}, err
 	}
-	if err == nil {
-		err = writeFile(cache, text)
-	}
-	return c, err
+	return c, writeFile(cache, text)
 }
 
 type probeRecord struct {
@@ -74,8 +97,8 @@ func remembered(cache, boot string) (Choice, bool) {
 	return r.Choice, true
 }
 
-func choose(ctx context.Context) Choice {
-	if err := probe(ctx, KVM); err != nil {
+func choose(ctx context.Context, root string) Choice {
+	if err := probe(ctx, root, KVM); err != nil {
 		return Choice{TCG, "KVM does not work here: " + err.Error()}
 	}
 	return Choice{KVM, "KVM ran the firmware"}
@@ -88,7 +111,7 @@ const probeTimeout = 15 * time.Second
 // little: nested and emulated KVMs fail at the guest's first unusual
 // instruction. The firmware writes to the console only after it has gone
 // through every processor mode, so one byte of it is proof.
-func probe(ctx context.Context, accel Accel) error {
+func probe(ctx context.Context, root string, accel Accel) error {
 	if accel == KVM {
 		f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 		if err != nil {
@@ -96,7 +119,7 @@ func probe(ctx context.Context, accel Accel) error {
 		}
 		f.Close()
 	}
-	dir, err := os.MkdirTemp("", "hallmark-probe-")
+	dir, err := os.MkdirTemp(root, "*"+partSuffix)
 	if err != nil {
 		return err
 	}
