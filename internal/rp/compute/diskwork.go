@@ -19,13 +19,19 @@ func (s *service) reconcileDisk(ctx context.Context, w *provider.Work) (time.Dur
 	if w.Doc.State().Terminal() {
 		return 0, nil
 	}
+	ctx, stop := interruptible(ctx, w)
+	defer stop()
 	size, err := s.makeDisk(ctx, w, b, &p)
+	if errors.Is(context.Cause(ctx), errDeleting) {
+		return 0, nil // the delete calls again
+	}
 	if err != nil {
 		return 0, s.failDisk(ctx, w, p, err)
 	}
 	return 0, w.Update(ctx, func(d *provider.Draft) {
 		p.Stale = ""
 		d.SetPrivate(p)
+		d.Unset(pathProgress)
 		d.Set("properties.diskSizeBytes", size)
 		d.Set("properties.diskSizeGB", gibFor(size))
 		d.Succeed()
@@ -118,10 +124,16 @@ func (s *service) withBacking(ctx context.Context, w *provider.Work, from source
 
 func imageIDOf(d *store.Document) string { return arm.GetString(d.Body, "properties.hallmark.imageId") }
 
+// pathProgress says, on disks and machines, what goes on while they are made.
+const pathProgress = "properties.hallmark.progress"
+
 // assemble may take minutes at first use of a base; progress is shown on the disk.
 func (s *service) assemble(ctx context.Context, w *provider.Work, p PlatformImage) (string, error) {
 	path, err := s.Catalogue.Assemble(ctx, p, func(line string) {
 		s.Log.Info("assembling a marketplace image", "disk", w.Doc.ID, "publisher", p.Publisher, "offer", p.Offer, "sku", p.SKU, "version", p.Version, "step", line)
+		if err := w.Update(ctx, func(d *provider.Draft) { d.Set(pathProgress, line) }); err != nil {
+			s.Log.Debug("progress is not shown", "disk", w.Doc.ID, "error", err) // the result matters, not this
+		}
 	})
 	if err != nil {
 		return "", fmt.Errorf("assembling the marketplace image %s:%s:%s:%s: %w", p.Publisher, p.Offer, p.SKU, p.Version, err)
@@ -227,6 +239,7 @@ func (s *service) failDisk(ctx context.Context, w *provider.Work, p diskState, e
 	}
 	return w.Update(ctx, func(d *provider.Draft) {
 		d.SetPrivate(p)
+		d.Unset(pathProgress)
 		d.Fail(e)
 	})
 }

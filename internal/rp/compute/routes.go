@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -30,6 +31,7 @@ func (s *service) routes() []provider.Route {
 		provider.Route{Pattern: skus, Permission: permission + "artifacttypes/offers/skus/read", Handle: s.names(func(e Entry) string { return e.SKU })},
 		provider.Route{Pattern: versions, Permission: permission + "artifacttypes/offers/skus/versions/read", Handle: s.listVersions},
 		provider.Route{Pattern: versions + "/{version}", Permission: permission + "artifacttypes/offers/skus/versions/read", Handle: s.showVersion},
+		provider.Route{Pattern: location + "/virtualMachines", Permission: string(TypeVM) + "/read", Handle: s.listByLocation},
 		provider.Route{Pattern: location + "/vmSizes", Permission: "Microsoft.Compute/locations/vmSizes/read", Type: "Microsoft.Compute/locations/vmSizes", APIVersions: computeVersions, Handle: s.listSizes},
 		provider.Route{Pattern: "/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.Compute/virtualMachines/{name}/vmSizes",
 			Permission: string(TypeVM) + "/vmSizes/read", Handle: s.listSizes},
@@ -188,6 +190,21 @@ func orV2(s string) string {
 		return "V2"
 	}
 	return s
+}
+
+// listByLocation is the one list of machines that is not under a group or subscription.
+func (s *service) listByLocation(ctx context.Context, c *provider.Call) (*provider.Response, error) {
+	if err := s.checkCall(c); err != nil {
+		return nil, err
+	}
+	all, err := c.Client.List(ctx, c.Scope, TypeVM)
+	if err != nil {
+		return nil, err
+	}
+	here := slices.DeleteFunc(all, func(vm json.RawMessage) bool {
+		return arm.NormalLocation(arm.GetString(vm, "location")) != arm.NormalLocation(c.Vars["location"])
+	})
+	return provider.JSON(http.StatusOK, map[string]any{"value": slices.Concat([]json.RawMessage{}, here)})
 }
 
 func (s *service) listSizes(_ context.Context, c *provider.Call) (*provider.Response, error) {

@@ -629,3 +629,47 @@ func TestBootDiagnostics(t *testing.T) {
 		t.Errorf("%s: %d %q %s", *got.SerialConsoleLogBlobURI, answer.StatusCode, text, answer.Header)
 	}
 }
+
+// Lists: by group, by subscription, by location.
+func TestLists(t *testing.T) {
+	r := fresh(t)
+	r.mustCreate("web-1", machine(r.publish("1.0.0", "").String()))
+	count := func(page []*armcompute.VirtualMachine, err error) int {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page)
+	}
+	group, err := r.vms().NewListPager(providertest.ResourceGroup, nil).NextPage(t.Context())
+	all, err2 := r.vms().NewListAllPager(nil).NextPage(t.Context())
+	here, err3 := r.vms().NewListByLocationPager("local", nil).NextPage(t.Context())
+	there, err4 := r.vms().NewListByLocationPager("north", nil).NextPage(t.Context())
+	got := []int{count(group.Value, err), count(all.Value, err2), count(here.Value, err3), count(there.Value, err4)}
+	if diff := cmp.Diff([]int{1, 1, 1, 0}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Ten machines at a time, and what they wait for is made for all of them at once.
+func TestTenAtATime(t *testing.T) {
+	r := fresh(t)
+	image := r.publish("1.0.0", "").String()
+	cfg := make([]*runtime.Poller[armcompute.VirtualMachinesClientCreateOrUpdateResponse], 10)
+	for i := range cfg {
+		vm := machine(image)
+		vm.Properties.HardwareProfile.VMSize = to.Ptr(armcompute.VirtualMachineSizeTypes("Standard_B1ls"))
+		var err error
+		if cfg[i], err = r.vms().BeginCreateOrUpdate(t.Context(), providertest.ResourceGroup, fmt.Sprintf("web-%d", i), vm, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range cfg {
+		if _, err := wait(t, p, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.w.machines) != 10 || len(r.w.ports) != 10 {
+		t.Errorf("%d machines, %d ports", len(r.w.machines), len(r.w.ports))
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -29,8 +30,9 @@ var errDeleting = errors.New("the machine is being deleted")
 type vmWork struct {
 	*service
 	*provider.Work
-	body  vmBody
-	state vmState
+	body     vmBody
+	state    vmState
+	progress string // of the disks that are waited for
 }
 
 func (s *service) reconcileVM(ctx context.Context, w *provider.Work) (time.Duration, error) {
@@ -56,7 +58,7 @@ func (v *vmWork) pass(ctx context.Context) (time.Duration, error) {
 	err := v.bringUp(ctx)
 	switch {
 	case errors.Is(err, errWaiting):
-		return lookAgain, nil
+		return lookAgain, v.showProgress(ctx)
 	case err != nil:
 		return 0, v.fail(ctx, err)
 	}
@@ -65,21 +67,36 @@ func (v *vmWork) pass(ctx context.Context) (time.Duration, error) {
 
 // interruptible is a context that also ends when the document is marked for deletion.
 func interruptible(ctx context.Context, w *provider.Work) (context.Context, func()) {
-	changed := controller.Changed(ctx)
+	changed, st, key := controller.Changed(ctx), w.Store, w.Doc.Key // w.Doc changes while this looks
 	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-changed:
-				if d, err := store.Get(ctx, w.Store, w.Doc.Key); err == nil && d.Deleting {
+				if d, err := store.Get(ctx, st, key); err == nil && d.Deleting {
 					cancel(errDeleting)
 				}
 			}
 		}
-	}()
-	return ctx, func() { cancel(nil) }
+	})
+	return ctx, func() {
+		cancel(nil)
+		watching.Wait()
+	}
+}
+
+// showProgress says on the machine what it waits for.
+func (v *vmWork) showProgress(ctx context.Context) error {
+	return v.Update(ctx, func(d *provider.Draft) {
+		if v.progress == "" {
+			d.Unset(pathProgress)
+			return
+		}
+		d.Set(pathProgress, v.progress)
+	})
 }
 
 // save records the pass's state; nothing is written if nothing changed.
@@ -96,6 +113,7 @@ func (v *vmWork) settle(ctx context.Context, ended bool) error {
 	}
 	return v.Update(ctx, func(d *provider.Draft) {
 		d.SetPrivate(v.state)
+		d.Unset(pathProgress)
 		d.Set("properties.storageProfile.osDisk.diskSizeGB", system.Properties.DiskSizeGB)
 		if h := system.Properties.Hallmark.BackingDigest; h != "" {
 			d.Set("properties.hallmark.backingDigest", h)
@@ -190,6 +208,7 @@ func (v *vmWork) claimDisk(ctx context.Context, d vmDisk, system bool) error {
 	case p.Error != nil && doc.State().Terminal():
 		return p.Error
 	case !p.Made || !doc.State().Terminal():
+		v.progress = cmp.Or(v.progress, arm.GetString(doc.Body, pathProgress))
 		return errWaiting
 	case strings.EqualFold(b.ManagedBy, v.Doc.ID):
 		return nil
@@ -452,6 +471,7 @@ func (v *vmWork) fail(ctx context.Context, err error) error {
 	}
 	return v.Update(ctx, func(d *provider.Draft) {
 		d.SetPrivate(v.state)
+		d.Unset(pathProgress)
 		d.Fail(e)
 	})
 }
