@@ -124,7 +124,7 @@ func (a *App) imageLog() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return s.follow(c.Context(), id)
+		return s.follow(c.Context(), id, true)
 	}
 	return c
 }

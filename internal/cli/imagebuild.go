@@ -33,6 +33,7 @@ type buildOptions struct {
 	maxAge    string
 	variables map[string]string
 	noWait    bool
+	verbose   bool
 }
 
 func (a *App) imageBuild() *cobra.Command {
@@ -53,6 +54,7 @@ func (a *App) imageBuild() *cobra.Command {
 	flags.BoolVar(&o.order.IfBaseChanged, "if-base-changed", false, "build only if the base image has changed since the last published version")
 	flags.StringVar(&o.maxAge, "max-age", "", "with --if-base-changed: build in any case when the last version is older, such as 30d")
 	flags.StringToStringVar(&o.variables, "var", nil, "values of the recipe's variables, as name=value,…")
+	flags.BoolVar(&o.verbose, "verbose", false, "show every line that the steps print")
 	flags.BoolVar(&o.noWait, "no-wait", false, "print the run and return")
 	return c
 }
@@ -85,7 +87,7 @@ func (a *App) build(ctx context.Context, path string, o buildOptions) error {
 	if o.noWait {
 		return a.print(map[string]string{"id": id})
 	}
-	return s.follow(ctx, id)
+	return s.follow(ctx, id, o.verbose)
 }
 
 // loadRecipe reads a recipe and the files that it names, and returns it with
@@ -191,11 +193,11 @@ const followEvery = 500 * time.Millisecond
 
 // follow shows a run's log until it has ended. Interrupted once it cancels the
 // run; the run goes on if the terminal merely goes away.
-func (s *session) follow(ctx context.Context, id string) error {
+func (s *session) follow(ctx context.Context, id string, verbose bool) error {
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(interrupted)
-	view := &runView{app: s.app, start: s.app.Now()}
+	view := &runView{app: s.app, start: s.app.Now(), verbose: verbose}
 	for offset := int64(0); ; {
 		var page struct {
 			Events []pipeline.Event

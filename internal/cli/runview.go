@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -13,27 +14,67 @@ import (
 type runView struct {
 	app   *App
 	start time.Time
+	// verbose shows every line that steps print; otherwise they are kept, and
+	// the last are shown when a step fails.
+	verbose bool
+	kept    []string
 	// percent is the last progress shown, so that a line is not repeated for
 	// every percent.
 	percent int
 	step    string
 }
 
+// linesKept is how much of a step's output is shown when it fails.
+const linesKept = 20
+
 var eventMarks = map[string]string{"started": "▶", "finished": "✔", "failed": "✘", "cached": "●", "progress": " ", "log": " "}
 
 func (v *runView) show(e pipeline.Event) {
-	if e.Kind == "progress" && e.Step == v.step && e.Percent < v.percent+20 {
-		return
+	switch e.Kind {
+	case "log":
+		if v.kept = append(v.kept, e.Message); len(v.kept) > linesKept {
+			v.kept = v.kept[1:]
+		}
+		// What a build's step prints is its own affair; what a stage says is the run's.
+		if e.Stage == pipeline.StageBuild && e.Step != "" && !v.verbose {
+			return
+		}
+	case "progress":
+		if e.Step == v.step && e.Percent < v.percent+20 {
+			return
+		}
+		v.percent, v.step = e.Percent, e.Step
+	case "started":
+		v.kept = nil
+	case "failed":
+		if e.Stage == pipeline.StageBuild {
+			v.showKept()
+		}
 	}
-	v.percent, v.step = e.Percent, e.Step
-	line := strings.TrimSpace(e.Step + "  " + e.Message)
-	switch {
-	case e.Kind == "cached":
+	fmt.Fprintf(v.app.Err, "%8s  %-8s %s %s\n", elapsed(e.Time.Sub(v.start)), e.Stage, eventMarks[e.Kind], v.line(e))
+}
+
+var digest = regexp.MustCompile(`sha256:([0-9a-f]{12})[0-9a-f]{52}`)
+
+func (v *runView) line(e pipeline.Event) string {
+	line := strings.TrimSpace(e.Step + "  " + digest.ReplaceAllString(e.Message, "$1"))
+	switch e.Kind {
+	case "cached":
 		line += "  (from the cache)"
-	case e.Kind == "progress":
+	case "progress":
 		line += fmt.Sprintf("  %d %%", e.Percent)
 	}
-	fmt.Fprintf(v.app.Err, "%8s  %-8s %s %s\n", elapsed(e.Time.Sub(v.start)), e.Stage, eventMarks[e.Kind], line)
+	return line
+}
+
+func (v *runView) showKept() {
+	if v.verbose {
+		return
+	}
+	for _, line := range v.kept {
+		fmt.Fprintf(v.app.Err, "%8s  %-8s   | %s\n", "", "", line)
+	}
+	v.kept = nil
 }
 
 func elapsed(d time.Duration) string {
@@ -49,7 +90,7 @@ func (v *runView) summary(run *pipeline.Run) {
 		if stage.StartTime.IsZero() {
 			continue
 		}
-		fmt.Fprintf(w, "  %-9s %-11s %7s  %s\n", stage.Name, stage.Status, elapsed(stage.EndTime.Sub(stage.StartTime)), firstLine(stage.Message))
+		fmt.Fprintf(w, "  %-9s %-11s %7s  %s\n", stage.Name, stage.Status, elapsed(stage.EndTime.Sub(stage.StartTime)), digest.ReplaceAllString(firstLine(stage.Message), "$1"))
 	}
 	if run.Tests != nil {
 		for _, t := range run.Tests.Failed() {

@@ -88,7 +88,7 @@ func TestTemplateRoundTrip(t *testing.T) {
 		t.Errorf("the plan changed on its way through a template")
 	}
 	d := back.Distribute[0]
-	if d.GalleryImageID != "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/goldens/images/web-base/versions/1.0.4" ||
+	if d.GalleryImageID != "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/golden/images/web-base/versions/1.0.4" ||
 		!d.ExcludeFromLatest || len(d.TargetRegions) != 1 || d.ArtifactTags["service-model"] != "cattle" {
 		t.Errorf("distribute is %+v", d)
 	}

@@ -174,6 +174,9 @@ func (d *Driver) copyLog(ctx context.Context, run *Run) {
 		for _, raw := range page.Events {
 			var e Event
 			if json.Unmarshal(raw, &e) == nil {
+				if e.Step == "" {
+					e.Step = e.Stage // the builder's own stages: base, seal
+				}
 				e.Stage = StageBuild
 				d.Log(e)
 			}

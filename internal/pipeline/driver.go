@@ -132,15 +132,23 @@ func (d *Driver) conclude(ctx context.Context, run *Run, stage *Stage, err error
 		return again, err
 	case errors.As(err, &failed):
 		d.settle(run, cmp.Or(failed.outcome, Failed), failed, run.Next)
-		return again, nil
+		return d.next(run), nil
 	}
 	stage.Attempts++
 	stage.Message = azure.Message(err)
 	if stage.Attempts >= maxAttempts || permanent(err) {
 		d.settle(run, Failed, failure(codeOf(err), stage.Name, "%s", azure.Message(err)), run.Next)
-		return again, nil
+		return d.next(run), nil
 	}
 	return again, err
+}
+
+// next is how soon a run goes on; never, once it has ended.
+func (d *Driver) next(run *Run) time.Duration {
+	if run.Status.Final() {
+		return 0
+	}
+	return again
 }
 
 // permanent says whether the endpoint refused for good: asking again would get
@@ -164,15 +172,16 @@ func (d *Driver) finish(run *Run, stage *Stage) {
 	stage.Status, stage.EndTime, stage.Attempts, stage.Percent = Succeeded, d.Now().UTC(), 0, 0
 	d.log(stage, "finished", stage.Message)
 	if stage.Name == StageClean {
-		run.Status = run.Outcome
-		if run.Status == "" {
-			run.Status = Succeeded
-		}
+		run.Status = cmp.Or(run.Outcome, Succeeded)
 	}
 }
 
 // settle decides a run's outcome; what is left to do is to clean up.
 func (d *Driver) settle(run *Run, outcome Status, why *Failure, next string) {
+	if run.Stage(StageClean).Status == Running { // that does not change how the run went
+		d.giveUpCleaning(run, why)
+		return
+	}
 	run.Outcome, run.Error, run.Next = outcome, why, next
 	for i := range run.Stages {
 		stage := &run.Stages[i]
@@ -189,6 +198,14 @@ func (d *Driver) settle(run *Run, outcome Status, why *Failure, next string) {
 		}
 		stage.Status = Canceled // never begun
 	}
+}
+
+// giveUpCleaning ends a run whose remains cannot be removed, and says so.
+func (d *Driver) giveUpCleaning(run *Run, why *Failure) {
+	stage := run.Stage(StageClean)
+	stage.Status, stage.EndTime, stage.Message = Failed, d.Now().UTC(), why.Message
+	run.Status = cmp.Or(run.Outcome, Succeeded)
+	d.log(stage, "failed", why.Message)
 }
 
 func (d *Driver) log(stage *Stage, kind, message string) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -198,5 +199,48 @@ func TestACanceledRunCleansUp(t *testing.T) {
 		if strings.Contains(id, "imagetemplates") || strings.Contains(id, "virtualmachines") {
 			t.Errorf("left behind: %s", id)
 		}
+	}
+}
+
+func TestASlowBootIsWaitedForAndADeadOneIsSaid(t *testing.T) {
+	for name, booted := range map[string]bool{"boots late": true, "never boots": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCloud(t)
+			d := newDriver(t, c)
+			now := d.Now()
+			d.Now = func() time.Time { now = now.Add(10 * time.Second); return now }
+			asked := 0
+			c.fault = func(r azure.Request) (before, after error) {
+				if strings.HasSuffix(r.Path, "/runCommand") {
+					if asked++; !booted || asked < 20 {
+						return armError(http.StatusConflict, codeAgentSilent), nil
+					}
+				}
+				return nil, nil
+			}
+			run := NewRun("01HALLMARKTEST0001", Order{})
+			drive(t, d, run)
+			if booted && run.Status != Succeeded {
+				t.Errorf("status %s: %+v", run.Status, run.Error)
+			}
+			if !booted && (run.Status != NeedsRepair || run.Error.Code != "BootFailed") {
+				t.Errorf("status %s: %+v", run.Status, run.Error)
+			}
+		})
+	}
+}
+
+func TestRemainsThatCannotBeRemovedDoNotChangeTheOutcome(t *testing.T) {
+	c := newCloud(t)
+	c.fault = func(r azure.Request) (before, after error) {
+		if r.Method == http.MethodDelete && strings.Contains(r.Path, "networkInterfaces") {
+			return armError(http.StatusBadRequest, "NicInUse"), nil
+		}
+		return nil, nil
+	}
+	run := NewRun("01HALLMARKTEST0001", Order{})
+	drive(t, newDriver(t, c), run)
+	if run.Status != Succeeded || run.Stage(StageValidate).Status != Succeeded || run.Stage(StageClean).Status != Failed {
+		t.Errorf("status %s, stages %+v", run.Status, run.Stages)
 	}
 }

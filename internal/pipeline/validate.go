@@ -27,12 +27,34 @@ func (d *Driver) validate(ctx context.Context, run *Run, stage *Stage) error {
 		d.log(stage, "log", stage.Message)
 	}
 	report, err := d.runTests(ctx, run)
+	if azure.Code(err) == codeAgentSilent {
+		return d.stillBooting(ctx, run, stage, err)
+	}
 	if err != nil {
 		return err
 	}
 	run.Tests = &report
 	d.readConsole(ctx, run)
 	return d.judge(run, stage)
+}
+
+// codeAgentSilent is Azure's code for a machine whose agent does not answer,
+// which one that boots does not do yet.
+const codeAgentSilent = "VMAgentStatusCommunicationError"
+
+// bootPatience is how long a machine may take until its agent answers: an
+// emulated one on a busy host boots in minutes.
+const bootPatience = 15 * time.Minute
+
+func (d *Driver) stillBooting(ctx context.Context, run *Run, stage *Stage, err error) error {
+	if d.Now().Sub(stage.StartTime) < bootPatience {
+		return errWait
+	}
+	d.readConsole(ctx, run)
+	run.Next = "see what the machine said while it booted: " + run.Console
+	f := failure("BootFailed", d.machineID(run), "The machine's agent does not answer %s after its start: %s", bootPatience, azure.Message(err))
+	f.outcome = NeedsRepair
+	return f
 }
 
 // testsPerScript bounds how many tests one run-command carries out. Azure
@@ -218,23 +240,20 @@ func (d *Driver) readConsole(ctx context.Context, run *Run) {
 	}
 }
 
-// clean removes what the run made besides the version. It is the last stage of
-// every run, however it went.
+// clean removes what the run made besides the version, one after another: an
+// interface cannot go before its machine. It is the last stage of every run,
+// however it went.
 func (d *Driver) clean(ctx context.Context, run *Run, _ *Stage) error {
-	left := 0
 	for _, resource := range []struct{ id, apiVersion string }{
 		{d.machineID(run), apiCompute}, {d.interfaceID(run), apiNetwork}, {d.templateID(run), apiBuilder},
 	} {
 		gone, err := d.gone(ctx, resource.id, resource.apiVersion)
-		if err != nil && !azure.IsConflict(err) {
+		if err != nil {
 			return err
 		}
 		if !gone {
-			left++
+			return errWait
 		}
-	}
-	if left > 0 {
-		return errWait
 	}
 	return nil
 }

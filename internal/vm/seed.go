@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"mime/multipart"
@@ -14,7 +15,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/kdomanski/iso9660"
 	"golang.org/x/crypto/ssh"
 )
@@ -83,8 +83,10 @@ func (s Seed) Validate() error {
 func (s Seed) Files() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	add := func(name, head string, value any) error {
-		text, err := yaml.Marshal(value)
-		files[name] = append([]byte(head), text...)
+		// JSON is YAML in which every string is quoted: an address such as
+		// 52:54:00:12:34:04, plain, is a number to a YAML 1.1 reader.
+		text, err := json.Marshal(value)
+		files[name] = append([]byte(head), append(text, '\n')...)
 		return err
 	}
 	err := add("meta-data", "", map[string]string{"instance-id": s.InstanceID, "local-hostname": s.Hostname})
