@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy/alias"
 )
 
@@ -117,4 +118,78 @@ func TestBuiltInInitiativesParse(t *testing.T) {
 		t.Errorf("%d initiatives, want 181", len(texts))
 	}
 	t.Logf("%d initiatives with %d members, %d of them at hand", len(texts), members, found)
+}
+
+// BenchmarkLoadBuiltIns parses and compiles every public definition.
+func BenchmarkLoadBuiltIns(b *testing.B) {
+	texts := builtins(b, "policyDefinitions")
+	for b.Loop() {
+		programs := make([]*Program, 0, len(texts))
+		for _, text := range texts {
+			def, err := ParseDefinition(text)
+			if err != nil {
+				b.Fatal(err)
+			}
+			p, err := Compile(def, Options{Aliases: alias.Default()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			programs = append(programs, p)
+		}
+		NewSet(programs)
+	}
+	b.ReportMetric(float64(len(texts)), "definitions")
+}
+
+// always answers every existence check with the same resource.
+type always []*Resource
+
+// FindRelated implements Related.
+func (a always) FindRelated(Query) ([]*Resource, error) { return a, nil }
+
+// BenchmarkBuiltInsOverVM parses a virtual machine and evaluates every public
+// definition that can hold for one, existence checks included; ns/rule is for
+// one definition.
+func BenchmarkBuiltInsOverVM(b *testing.B) {
+	var programs []*Program
+	for _, text := range builtins(b, "policyDefinitions") {
+		def, err := ParseDefinition(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p, err := Compile(def, Options{Aliases: alias.Default(), Parameters: value.FromFields(nil)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		programs = append(programs, p)
+	}
+	set := NewSet(programs)
+	related, err := ParseResource(`{"type":"Microsoft.GuestConfiguration/guestConfigurationAssignments","name":"x","properties":{"complianceStatus":"Compliant"}}`, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	context, err := value.Parse(`{"utcNow":"2026-11-22T00:00:00Z","resourceGroup":{"name":"g","tags":{}},"subscription":{"tags":{}},"requestContext":{"apiVersion":"2024-07-01"}}`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	parser := value.Parser{Folded: true}
+	evaluated := 0
+	states := map[State]int{}
+	b.ReportAllocs()
+	for b.Loop() {
+		parser.Reset()
+		root, err := parser.Parse(vmDocument)
+		if err != nil {
+			b.Fatal(err)
+		}
+		in := Input{Resource: NewResource(root, ""), Context: context, Related: always{related}}
+		set.For(in.Resource, func(_ int, p *Program) bool {
+			evaluated++
+			states[p.Evaluate(in).State]++
+			return true
+		})
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(evaluated), "ns/rule")
+	b.ReportMetric(float64(evaluated)/float64(b.N), "rules")
+	b.Logf("states %v", states)
 }

@@ -98,6 +98,12 @@ type details struct {
 // existenceDetails say which related resource to look for.
 type existenceDetails struct {
 	typ, name, kind, resourceGroup, scope operand
+
+	// Where all of them are constant, as mostly, nothing is left to compute.
+	constant bool
+	query    Query
+	details  Value  // what an unsatisfied check emits
+	exists   string // the reason of a satisfied one
 }
 
 // operation is one operation of modify or append.
@@ -185,7 +191,32 @@ func (c *compiler) existenceDetails(d *details, path string) {
 		return c.operand(v, join(path, key))
 	}
 	d.existence = existenceDetails{typ: part("type"), name: part("name"), kind: part("kind"), resourceGroup: part("resourcegroupname"), scope: part("existencescope")}
+	d.existence.prepare(d)
 }
+
+// prepare computes the query and the details if they are constant.
+func (e *existenceDetails) prepare(d *details) {
+	for _, o := range []*operand{&e.typ, &e.name, &e.kind, &e.resourceGroup, &e.scope} {
+		if o.code != nil || o.constant.Kind() != value.String && !o.constant.IsUndefined() {
+			return
+		}
+	}
+	e.constant = true
+	e.query = Query{Type: e.typ.constant.Str(), Name: e.name.constant.Str(), Kind: e.kind.constant.Str(),
+		ResourceGroupName: e.resourceGroup.constant.Str(), ExistenceScope: e.scope.constant.Str()}
+	e.details, e.exists = existenceEmits(e.query.Type, d), existsReason(e.query.Type)
+}
+
+// existenceEmits is what the raw result says of an unsatisfied check.
+func existenceEmits(typ string, d *details) Value {
+	fields := []value.Field{{Key: "type", Value: value.FromString(typ)}}
+	if roles, ok := d.members["roledefinitionids"]; ok {
+		fields = append(fields, value.Field{Key: "roleDefinitionIds", Value: roles})
+	}
+	return value.FromFields(fields)
+}
+
+func existsReason(typ string) string { return "the related " + typ + " exists" }
 
 func (c *compiler) modifyDetails(d *details, path string) {
 	if conflict := d.members["conflicteffect"]; !conflict.IsNothing() {

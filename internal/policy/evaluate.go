@@ -140,42 +140,59 @@ func (f *frame) details(p *Program, v *Verdict, in *Input) {
 // existence looks for related resources. The effect applies unless one of them
 // meets the existence condition.
 func (f *frame) existence(p *Program, v *Verdict, in *Input) {
-	d, path := &p.plan.details, p.def.detailsPath()
-	q := Query{Primary: in.Resource}
+	d := &p.plan.details
+	q, ok := f.query(p, in.Resource)
+	if !ok {
+		return
+	}
+	if in.Related != nil {
+		found, err := in.Related.FindRelated(q)
+		if err != nil {
+			f.fail(p.def.detailsPath(), fmt.Errorf("looking for the related %s: %w", q.Type, err))
+			return
+		}
+		if satisfied, ok := f.anyMeets(p.plan.existence, found); !ok {
+			return
+		} else if satisfied {
+			*v = Verdict{State: None, Reason: d.existence.exists}
+			if !d.existence.constant {
+				v.Reason = existsReason(q.Type)
+			}
+			return
+		}
+	}
+	if v.Details = d.existence.details; !d.existence.constant {
+		v.Details = existenceEmits(q.Type, d)
+	}
+}
+
+// query evaluates what to look for.
+func (f *frame) query(p *Program, primary *Resource) (Query, bool) {
+	e, path := &p.plan.details.existence, p.def.detailsPath
+	q := e.query
+	q.Primary = primary
+	if e.constant {
+		return q, true
+	}
 	for _, part := range []struct {
 		from *operand
 		into *string
 		key  string
 	}{
-		{&d.existence.typ, &q.Type, "type"}, {&d.existence.name, &q.Name, "name"}, {&d.existence.kind, &q.Kind, "kind"},
-		{&d.existence.resourceGroup, &q.ResourceGroupName, "resourceGroupName"}, {&d.existence.scope, &q.ExistenceScope, "existenceScope"},
+		{&e.typ, &q.Type, "type"}, {&e.name, &q.Name, "name"}, {&e.kind, &q.Kind, "kind"},
+		{&e.resourceGroup, &q.ResourceGroupName, "resourceGroupName"}, {&e.scope, &q.ExistenceScope, "existenceScope"},
 	} {
-		text, ok := part.from.value(f, join(path, part.key))
+		text, ok := part.from.value(f, join(path(), part.key))
 		if !ok {
-			return
+			return q, false
 		}
 		if text.Kind() != value.String && !(text.IsUndefined() && part.from.code == nil) {
-			f.fail(join(path, part.key), fmt.Errorf("%s must be text, not the %s", part.key, text.Kind()))
-			return
+			f.fail(join(path(), part.key), fmt.Errorf("%s must be text, not the %s", part.key, text.Kind()))
+			return q, false
 		}
 		*part.into = text.Str()
 	}
-	if in.Related != nil {
-		found, err := in.Related.FindRelated(q)
-		if err != nil {
-			f.fail(path, fmt.Errorf("looking for the related %s: %w", q.Type, err))
-			return
-		}
-		if satisfied, ok := f.anyMeets(p.plan.existence, found); !ok || satisfied {
-			*v = Verdict{State: None, Reason: "the related " + q.Type + " exists"}
-			return
-		}
-	}
-	fields := []value.Field{{Key: "type", Value: value.FromString(q.Type)}}
-	if roles, ok := d.members["roledefinitionids"]; ok {
-		fields = append(fields, value.Field{Key: "roleDefinitionIds", Value: roles})
-	}
-	v.Details = value.FromFields(fields)
+	return q, true
 }
 
 // anyMeets reports whether one of the related resources meets the existence

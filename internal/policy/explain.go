@@ -31,7 +31,7 @@ func (p *Program) Explain(in Input) (Verdict, *Explanation) {
 	}
 	c := newCompiler(p.def, p.options, false)
 	plan := c.plan()
-	f := newFrame(plan.slots, &in)
+	f := newFrame(max(plan.slots, p.plan.slots), &in)
 	defer f.release()
 	tree, o := plan.rule.explain(f)
 	if o == yes && plan.existence != nil && v.State != Failed && plan.details.shape == existenceShape {
@@ -47,7 +47,10 @@ func (p *Program) explainExistence(tree *Explanation, plan *plan, f *frame, in I
 	if !ok {
 		return
 	}
-	q := Query{Primary: in.Resource, Type: plan.details.existence.typ.constant.Str()}
+	q, ok := f.query(p, in.Resource)
+	if !ok {
+		return
+	}
 	found, err := repeat.Repeat().FindRelated(q)
 	if err != nil {
 		return
