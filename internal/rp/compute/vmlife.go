@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -120,12 +121,12 @@ func (v *vmWork) claimInterface(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.Client.Post(ctx, id, actionJoin, v.self())
-	if !arm.IsNotFound(err) || id.Name() != v.implicitName() {
-		return err
+	nic, err := v.Client.Get(ctx, id)
+	if arm.IsNotFound(err) && id.Name() == v.implicitName() {
+		err = v.makeInterface(ctx, id)
 	}
-	if err := v.makeInterface(ctx, id); err != nil {
-		return fmt.Errorf("making the machine's network interface: %w", err)
+	if err != nil || strings.EqualFold(arm.GetString(nic, "properties.virtualMachine.id"), v.Doc.ID) {
+		return err
 	}
 	_, err = v.Client.Post(ctx, id, actionJoin, v.self())
 	return err
