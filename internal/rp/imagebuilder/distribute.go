@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/image"
@@ -30,17 +29,6 @@ func (e *distributionError) Error() string {
 // distribute hands the finished image to each target. One that fails does not keep it
 // from the others.
 func (r *runner) distribute(ctx context.Context, recipe *image.Recipe) error {
-	unvalidated := 0
-	if recipe.Validate != nil {
-		unvalidated = len(recipe.Validate.InVMValidations)
-	}
-	if unvalidated > 0 {
-		r.say(subValidating, "%d in-VM validations of the template are not run here; gallery versions stay excluded from latest", unvalidated)
-	}
-	err := r.update(ctx, func(_ *provider.Draft, run *run) { run.Unvalidated = unvalidated })
-	if err != nil {
-		return err
-	}
 	var failed distributionError
 	for _, d := range recipe.Distribute {
 		err := r.distributeOne(ctx, d)
@@ -144,9 +132,6 @@ func (r *runner) isOurs(ctx context.Context, id arm.ID) bool {
 	return false
 }
 
-// pollEvery is how often a resource that is being made is looked at.
-var pollEvery = time.Second
-
 func (r *runner) await(ctx context.Context, client provider.Client, id arm.ID) error {
 	for {
 		raw, err := client.Get(ctx, id)
@@ -159,10 +144,8 @@ func (r *runner) await(ctx context.Context, client provider.Client, id arm.ID) e
 		case st.Terminal():
 			return fmt.Errorf("%s ended as %s%s", id, st, r.reason(ctx, id))
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pollEvery):
+		if err := r.sleep(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -197,11 +180,11 @@ func (r *runner) withdraw(ctx context.Context) error {
 		if err != nil || !r.isOurs(ctx, id) {
 			continue
 		}
-		if err := r.w.Client.As(r.run.Principal).Delete(ctx, id); err != nil {
+		if err := r.w.Client.Delete(ctx, id); err != nil {
 			r.Log.WarnContext(ctx, "what a run began to publish could not be taken back", "template", r.w.Doc.ID, "output", name, "resource", o.ID, "error", err)
 		}
 	}
-	return nil
+	return r.removeMachine(ctx)
 }
 
 // toGallery publishes a version: the one that is named, or the next.
@@ -280,7 +263,7 @@ func (r *runner) versionBody(d image.Distributor, location string) any {
 	if len(regions) == 0 {
 		regions = []region{{Name: location}}
 	}
-	publishing := map[string]any{"targetRegions": regions, "excludeFromLatest": d.ExcludeFromLatest || r.run.Unvalidated > 0}
+	publishing := map[string]any{"targetRegions": regions, "excludeFromLatest": d.ExcludeFromLatest}
 	if d.StorageAccountType != "" {
 		publishing["storageAccountType"] = d.StorageAccountType
 	}
@@ -309,10 +292,7 @@ func (r *runner) toManagedImage(ctx context.Context, d image.Distributor) error 
 	if location == "" {
 		location = r.w.Doc.Location
 	}
-	body := map[string]any{"location": location, "tags": r.tags(d), "properties": map[string]any{
-		"hyperVGeneration": "V2",
-		"storageProfile":   map[string]any{"osDisk": map[string]any{"osType": "Linux", "osState": "Generalized", "blobUri": r.run.Artifact}},
-	}}
+	body := managedImage(location, r.tags(d), r.run.Artifact)
 	err = r.make(ctx, d, id, body)
 	if !taken(err) {
 		return err
@@ -327,6 +307,13 @@ func (r *runner) toManagedImage(ctx context.Context, d image.Distributor) error 
 	return r.make(ctx, d, id, body)
 }
 
+func managedImage(location string, tags map[string]string, blob string) any {
+	return map[string]any{"location": location, "tags": tags, "properties": map[string]any{
+		"hyperVGeneration": "V2",
+		"storageProfile":   map[string]any{"osDisk": map[string]any{"osType": "Linux", "osState": "Generalized", "blobUri": blob}},
+	}}
+}
+
 func (r *runner) awaitGone(ctx context.Context, client provider.Client, id arm.ID) error {
 	for {
 		if _, err := client.Get(ctx, id); arm.IsNotFound(err) {
@@ -334,10 +321,8 @@ func (r *runner) awaitGone(ctx context.Context, client provider.Client, id arm.I
 		} else if err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pollEvery):
+		if err := r.sleep(ctx); err != nil {
+			return err
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"context"
 	"log/slog"
 	"regexp"
+	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
@@ -32,6 +33,7 @@ const (
 	typeDefinition arm.Type = "Microsoft.Compute/galleries/images"
 	typeVersion    arm.Type = "Microsoft.Compute/galleries/images/versions"
 	typeImage      arm.Type = "Microsoft.Compute/images"
+	typeVM         arm.Type = "Microsoft.Compute/virtualMachines"
 )
 
 // Builder makes an image of a plan; internal/build's is one. Interrupted by its context
@@ -81,7 +83,10 @@ type Config struct {
 	EngineVersion string
 	// Convert writes a qcow2 file as a fixed VHD; nil: package disk's.
 	Convert func(ctx context.Context, from, to string) error
-	Log     *slog.Logger // nil discards
+	// PollEvery is how often a resource that another provider makes is looked at; 0 means
+	// a second.
+	PollEvery time.Duration
+	Log       *slog.Logger // nil discards
 }
 
 type service struct {
@@ -104,6 +109,9 @@ const workers = 16
 func New(cfg Config) provider.Provider {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.PollEvery == 0 {
+		cfg.PollEvery = time.Second
 	}
 	if cfg.Fetch == nil {
 		cfg.Fetch = NewFetcher()

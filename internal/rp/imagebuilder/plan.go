@@ -2,6 +2,8 @@ package imagebuilder
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -53,6 +55,15 @@ func (s *service) inputs(ctx context.Context, r *image.Recipe) (map[string][]byt
 		got[in.URI] = data
 	}
 	return got, nil
+}
+
+// checkSum compares text with the SHA-256 that a customizer gives, if it gives one.
+func checkSum(text, want string) error {
+	sum := sha256.Sum256([]byte(text))
+	if got := hex.EncodeToString(sum[:]); want != "" && !strings.EqualFold(got, want) {
+		return fmt.Errorf("the file has the SHA-256 %s, and sha256Checksum says %s: check what changed, then correct it", got, want)
+	}
+	return nil
 }
 
 func (s *service) input(ctx context.Context, uri string) ([]byte, error) {

@@ -101,6 +101,8 @@ func (r *runner) explain(err error) *arm.Error {
 		return arm.Errorf(500, "CustomizationFailed", "%s", r.explainStep(step)).At(target).Because(err)
 	case errors.As(err, &many):
 		return arm.Errorf(500, "DistributionFailed", "%s", many.Error()).At("properties.distribute").Because(err)
+	case errors.Is(err, errInvalid):
+		return arm.Errorf(500, "ValidationFailed", "%s\n%s", r.run.Invalid, r.whereTheLogIs()).At("properties.validate")
 	case errors.As(err, &refused):
 		return refused
 	}
@@ -180,7 +182,7 @@ func (r *runner) failed(ctx context.Context, reason *arm.Error) error {
 		return err
 	}
 	state := runFailed
-	if slices.ContainsFunc(outputs(r.run), func(o *output) bool { return o.Done }) {
+	if slices.ContainsFunc(outputs(r.run), func(o *output) bool { return o.Done }) && r.run.Invalid == "" {
 		state = runPartiallySucceeded
 	}
 	return r.end(ctx, state, reason.Message, func(d *provider.Draft) {
@@ -208,12 +210,7 @@ func (r *runner) canceled(ctx context.Context) error {
 }
 
 func (r *runner) finished(ctx context.Context) error {
-	message := ""
-	if n := r.run.Unvalidated; n > 0 {
-		message = fmt.Sprintf("The image was built and distributed, but the template's %d in-VM validations were NOT run: image templates here run none. "+
-			"Gallery versions were therefore published with excludeFromLatest=true. Test them (a pipeline of type Hallmark.Images/pipelines does) and promote them.", n)
-	}
-	return r.end(ctx, runSucceeded, message, func(d *provider.Draft) {
+	return r.end(ctx, runSucceeded, "", func(d *provider.Draft) {
 		d.End(actionCancel, nil, arm.Errorf(409, arm.CodeConflict, "The run ended before it could be canceled."))
 		d.End(actionRun, nil, nil)
 	})

@@ -147,22 +147,58 @@ func (r *runner) deadline() time.Time {
 	return r.run.Start.Add(time.Duration(minutes) * time.Minute)
 }
 
-// all is the run: source, customize, distribute.
+// all is the run: source, customize, validate, distribute.
 func (r *runner) all(ctx context.Context) error {
 	recipe, errs := readRecipe(r.w.Doc.Body)
 	if errs != nil {
 		return arm.Join(errs)
 	}
 	r.recipe = recipe
-	if recipe.Validate != nil && recipe.Validate.SourceValidationOnly {
-		return errors.New("validate.sourceValidationOnly asks to validate the source in a machine, which is not done by image templates here; test the image with a pipeline (Hallmark.Images/pipelines) or a machine")
+	v := recipe.Validate
+	if v == nil {
+		v = &image.Validate{}
 	}
 	if _, _, err := r.Artifacts.Resolve(r.run.Artifact); err != nil { // not built, or gone since
-		if err := r.build(ctx, recipe); err != nil {
+		make := r.build
+		if v.SourceValidationOnly {
+			make = r.sourceOnly
+		}
+		if err := make(ctx, recipe); err != nil {
 			return err
 		}
 	}
-	return r.distribute(ctx, recipe)
+	if err := r.validated(ctx, recipe, v); err != nil {
+		return err
+	}
+	if !v.SourceValidationOnly && (r.run.Invalid == "" || v.ContinueDistributeOnFailure) {
+		if err := r.distribute(ctx, recipe); err != nil {
+			return err
+		}
+	}
+	if r.run.Invalid != "" { // also where the image was distributed all the same, as in Azure
+		return errInvalid
+	}
+	return nil
+}
+
+// errInvalid: an in-VM validation failed; run.Invalid says which.
+var errInvalid = errors.New("an in-VM validation failed")
+
+// validated runs the validations unless that has been done.
+func (r *runner) validated(ctx context.Context, recipe *image.Recipe, v *image.Validate) error {
+	if len(v.InVMValidations) == 0 || r.run.Validated {
+		return nil
+	}
+	failure, err := r.validate(ctx, recipe)
+	if err != nil {
+		return err
+	}
+	return r.update(ctx, func(_ *provider.Draft, run *run) {
+		run.Validated = true
+		if failure != nil {
+			run.Invalid = failure.Error()
+		}
+	})
 }
 
 // build ends with the image as a blob, recorded.

@@ -229,18 +229,6 @@ func TestRestartLosesSecretsAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestValidationsAreNotRunAndThatIsSaid(t *testing.T) {
-	w := newWorld(t)
-	w.create(t, templateText(strings.Replace(toGallery, `"excludeFromLatest":true,`, "", 1), `"validate":{"inVMValidations":[{"type":"Shell","inline":["true"]}]}`))
-	s := w.runIt(t, "")
-	if s.RunState != "Succeeded" || !strings.Contains(s.Message, "1 in-VM validations were NOT run") {
-		t.Errorf("%+v", s)
-	}
-	if got, _ := arm.Get(w.must(t, "GET", definition.Child("versions", "0.0.1"), "", 200), "properties.publishingProfile.excludeFromLatest"); string(got) != "true" {
-		t.Error("a version that nobody validated is latest")
-	}
-}
-
 func TestReadLog(t *testing.T) {
 	w := newWorld(t)
 	w.create(t, templateText())

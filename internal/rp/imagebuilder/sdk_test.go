@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/provider/providertest"
 	"hallmark.dev/hallmark/internal/rp/imagebuilder"
+	"hallmark.dev/hallmark/internal/store"
 )
 
 // engine builds nothing, but takes as long as the test likes.
@@ -27,6 +29,29 @@ type engine struct {
 	dir     string
 	started chan struct{} // gets a value when a build begins
 	hold    bool          // builds until its context ends
+	answer  func(script string) (exitCode int, err *arm.Error)
+}
+
+// machine is the fake of a machine: commands answer what the test says.
+func (e *engine) machine(ctx context.Context, w *provider.Work) (time.Duration, error) {
+	if w.Doc.Deleting {
+		return 0, w.Remove(ctx)
+	}
+	if len(w.Doc.Private) == 0 {
+		if w.Doc.State().Terminal() {
+			return 0, nil
+		}
+		return 0, w.Update(ctx, func(d *provider.Draft) { d.Succeed() })
+	}
+	var in struct{ Script []string }
+	if err := json.Unmarshal(w.Doc.Private, &in); err != nil {
+		return 0, err
+	}
+	code, refused := e.answer(strings.Join(in.Script, "\n"))
+	return 0, w.Update(ctx, func(d *provider.Draft) {
+		d.Doc.Private = nil
+		d.End("runCommand", map[string]any{"hallmark": map[string]any{"exitCode": code, "stderr": "that is wrong\n"}}, refused)
+	})
 }
 
 func (e *engine) Build(ctx context.Context, run string, plan build.Plan, sink func(build.Event)) (build.Result, error) {
@@ -39,12 +64,22 @@ func (e *engine) Build(ctx context.Context, run string, plan build.Plan, sink fu
 		return build.Result{}, context.Cause(ctx)
 	}
 	path := filepath.Join(e.dir, "image")
-	sum := sha256.Sum256([]byte("image"))
-	return build.Result{Path: path, Digest: "sha256:" + hex.EncodeToString(sum[:])}, os.WriteFile(path, []byte("image"), 0o600)
+	return build.Result{Path: path, Digest: "sha256:" + sumOf("image")}, os.WriteFile(path, []byte("image"), 0o600)
 }
 
 func (e *engine) Platform(context.Context, string, string, string, string, func(string)) (imagebuilder.Base, error) {
-	return imagebuilder.Base{Version: "12.20261101.0"}, nil
+	return imagebuilder.Base{Base: build.Base{Path: e.base(), Digest: "sha256:" + sumOf("base")}, Version: "12.20261101.0"}, nil
+}
+
+func sumOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func (e *engine) base() string {
+	path := filepath.Join(e.dir, "base")
+	_ = os.WriteFile(path, []byte("base"), 0o600)
+	return path
 }
 
 func (e *engine) Fetched(context.Context, imagebuilder.URL, func(string)) (imagebuilder.Base, error) {
@@ -67,9 +102,14 @@ func start(t *testing.T, hold bool) (*providertest.Server, *engine, *aib.Virtual
 	plain := func(typ arm.Type, scopes provider.Scopes) provider.ResourceType {
 		return provider.ResourceType{Type: typ, Scopes: scopes, APIVersions: []string{"2024-03-03"}, Location: provider.LocationRequired, Tags: true}
 	}
-	others := provider.Provider{Types: []provider.ResourceType{plain("Microsoft.Compute/galleries", provider.AtResourceGroup),
+	vm := plain("Microsoft.Compute/virtualMachines", provider.AtResourceGroup)
+	vm.Reconcile, vm.Actions = e.machine, []provider.Action{{Name: "runCommand", Async: true, KeepState: true, Apply: func(_ context.Context, w *provider.Write) (any, error) {
+		w.Doc.Private = w.Request
+		return nil, nil
+	}}}
+	others := provider.Provider{Types: []provider.ResourceType{vm, plain("Microsoft.Compute/images", provider.AtResourceGroup), plain("Microsoft.Compute/galleries", provider.AtResourceGroup),
 		plain("Microsoft.Compute/galleries/images", 0), plain("Microsoft.Compute/galleries/images/versions", 0)}}
-	s := providertest.Start(t, providertest.With(others, imagebuilder.New(imagebuilder.Config{Builder: e, Sources: e, Artifacts: store, Logs: t.TempDir()})))
+	s := providertest.Start(t, providertest.With(others, imagebuilder.New(imagebuilder.Config{Builder: e, Sources: e, Artifacts: store, Logs: t.TempDir(), PollEvery: time.Millisecond})))
 	for _, id := range []arm.ID{definition.Parent(), definition} {
 		if _, err := s.Client.Put(t.Context(), id, map[string]string{"location": providertest.Location}); err != nil {
 			t.Fatal(err)
@@ -176,6 +216,77 @@ func TestCancel(t *testing.T) {
 	e.hold = false
 	again, err := client.BeginRun(ctx, "rg", "web", nil)
 	done(t, again, err)
+}
+
+// TestInVMValidations: they run in a machine of the finished image, which is gone afterwards,
+// and what fails is not published.
+func TestInVMValidations(t *testing.T) {
+	booting := 2
+	for _, c := range []struct {
+		name     string
+		change   func(*aib.ImageTemplateProperties)
+		answer   func(script string) (int, *arm.Error)
+		state    aib.RunState
+		says     string
+		versions int
+		machines int
+	}{
+		{name: "pass, once the machine has booted", state: aib.RunStateSucceeded, versions: 1, answer: func(string) (int, *arm.Error) {
+			if booting--; booting >= 0 {
+				return 0, arm.Errorf(409, "VMAgentStatusCommunicationError", "not yet")
+			}
+			return 0, nil
+		}},
+		{name: "fail", state: aib.RunStateFailed, says: "In-VM validation 2 ('check', Shell) failed: it exited with 3", answer: failCheck},
+		{name: "fail, and distribute all the same", state: aib.RunStateFailed, says: "that is wrong", versions: 1, answer: failCheck,
+			change: func(p *aib.ImageTemplateProperties) { p.Validate.ContinueDistributeOnFailure = to.Ptr(true) }},
+		{name: "fail, and keep the machine", state: aib.RunStateFailed, says: "The machine was kept", machines: 1, answer: failCheck,
+			change: func(p *aib.ImageTemplateProperties) {
+				p.ErrorHandling = &aib.ImageTemplatePropertiesErrorHandling{OnValidationError: to.Ptr(aib.OnBuildErrorAbort)}
+			}},
+		{name: "the source only", state: aib.RunStateSucceeded, answer: func(string) (int, *arm.Error) { return 0, nil },
+			change: func(p *aib.ImageTemplateProperties) {
+				p.Validate.SourceValidationOnly, p.Customize = to.Ptr(true), nil
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, e, client := start(t, false)
+			e.answer = c.answer
+			in := template()
+			in.Properties.Validate = &aib.ImageTemplatePropertiesValidate{InVMValidations: []aib.ImageTemplateInVMValidatorClassification{
+				&aib.ImageTemplateShellValidator{Type: to.Ptr("Shell"), Inline: []*string{to.Ptr("true")}},
+				&aib.ImageTemplateShellValidator{Type: to.Ptr("Shell"), Name: to.Ptr("check"), Inline: []*string{to.Ptr("check-it")}},
+			}}
+			if c.change != nil {
+				c.change(in.Properties)
+			}
+			made, err := client.BeginCreateOrUpdate(t.Context(), "rg", "web", in, nil)
+			done(t, made, err)
+			if _, err := client.BeginRun(t.Context(), "rg", "web", nil); err != nil {
+				t.Fatal(err)
+			}
+			s.Settle(t)
+			got, err := client.Get(t.Context(), "rg", "web", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st := got.Properties.LastRunStatus; *st.RunState != c.state || !strings.Contains(*st.Message, c.says) {
+				t.Errorf("%s: %s", *st.RunState, *st.Message)
+			}
+			for typ, want := range map[arm.Type]int{"Microsoft.Compute/galleries/images/versions": c.versions, "Microsoft.Compute/virtualMachines": c.machines, "Microsoft.Compute/images": c.machines} {
+				if docs, err := store.List(t.Context(), s.Store, store.Query{Type: typ}); err != nil || len(docs) != want {
+					t.Errorf("%d %s, want %d (%v)", len(docs), typ.Name(), want, err)
+				}
+			}
+		})
+	}
+}
+
+func failCheck(script string) (int, *arm.Error) {
+	if strings.Contains(script, "check-it") {
+		return 3, nil
+	}
+	return 0, nil
 }
 
 // TestDeleteWhileRunning: the build is cut short and nothing is left.

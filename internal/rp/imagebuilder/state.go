@@ -56,8 +56,9 @@ type run struct {
 	OwnBoot       bool               `json:"ownBoot,omitempty"`  // see tagBoot
 	Artifact      string             `json:"artifact,omitempty"` // URI of the finished image
 	Outputs       map[string]*output `json:"outputs,omitempty"`  // by runOutputName
-	// Unvalidated: the template has validations, which are not run here.
-	Unvalidated int `json:"unvalidated,omitempty"`
+	Machine       bool               `json:"machine,omitempty"`  // one may exist for validations, see machineID
+	Validated     bool               `json:"validated,omitempty"`
+	Invalid       string             `json:"invalid,omitempty"` // which validation failed, and how
 }
 
 // output is one distribution.
