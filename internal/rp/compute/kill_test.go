@@ -162,23 +162,26 @@ func waitDead(t *testing.T, w *world) {
 	}
 }
 
-// TestDeleteAfterAFailedCreate: whatever a creation stumbled over, a delete leaves nothing.
+// TestDeleteAfterAFailedCreate: whatever a creation stumbled over, and whether that had done
+// its work or not, a delete leaves nothing.
 func TestDeleteAfterAFailedCreate(t *testing.T) {
 	for _, point := range []string{"Volumes.Overlay", "Volumes.Empty", "Network.Attach", "Machines.Start"} {
-		t.Run(point, func(t *testing.T) {
-			r := fresh(t)
-			r.publish("1.0.0", "")
-			r.w.broken[point] = fmt.Errorf("%s is broken", point)
-			if _, err := r.create("web-1", request()); err == nil {
-				t.Fatal("the creation succeeded")
-			}
-			p, err := r.vms().BeginDelete(t.Context(), providertest.ResourceGroup, "web-1", nil)
-			if _, err := wait(t, p, err); err != nil {
-				t.Fatal(err)
-			}
-			r.Settle(t)
-			wantNothing(t, r)
-		})
+		for _, lies := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s applied=%v", point, lies), func(t *testing.T) {
+				r := fresh(t)
+				r.publish("1.0.0", "")
+				r.w.broken[point], r.w.lies = fmt.Errorf("%s is broken", point), lies
+				if _, err := r.create("web-1", request()); err == nil {
+					t.Fatal("the creation succeeded")
+				}
+				p, err := r.vms().BeginDelete(t.Context(), providertest.ResourceGroup, "web-1", nil)
+				if _, err := wait(t, p, err); err != nil {
+					t.Fatal(err)
+				}
+				r.Settle(t)
+				wantNothing(t, r)
+			})
+		}
 	}
 }
 
