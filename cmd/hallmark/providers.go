@@ -144,7 +144,9 @@ func (s *server) mayRead(r *http.Request) error {
 	return s.authorizer().Authorize(r.Context(), who, string(gallery.TypeVersion)+"/read", arm.SubscriptionID(s.cfg.Subscription))
 }
 
-func (s *server) authorizer() rbac.Authorizer { return rbac.Authorizer{Source: roles{s.people}} }
+func (s *server) authorizer() rbac.Authorizer {
+	return rbac.Authorizer{Source: rbac.Roles{Directory: s.people}}
+}
 
 func readSecret(path string) (string, error) {
 	text, err := readOrMake(path)

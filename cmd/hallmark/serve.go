@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
 	"hallmark.dev/hallmark/internal/cli"
 	"hallmark.dev/hallmark/internal/controller"
@@ -135,13 +135,18 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 	if err != nil {
 		return err
 	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handler := frontdoor.New(frontdoor.Config{
 		Pipeline: pipeline, Verifier: s.issuer, SignIn: frontdoor.SignIn{Directory: s.people, Issuer: s.issuer},
-		Log: s.log, Metrics: prometheus.NewRegistry(), MetricsToken: token, Mounts: s.mounts,
+		Log: s.log, Metrics: metrics, MetricsToken: token, Mounts: s.mounts,
 	})
+	runner := controller.NewRunner(s.store, s.log, pipeline.Controllers())
+	runner.Observe = controller.Metrics(metrics)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return frontdoor.Serve(ctx, s.listener, certificate, handler, s.log) })
-	group.Go(func() error { return controller.NewRunner(s.store, s.log, pipeline.Controllers()).Run(ctx) })
+	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return pipeline.Housekeeping(ctx) })
 	if err := s.dir.Announce(instance.Server{
 		URL: s.url, Subscription: s.cfg.Subscription, TenantID: s.people.TenantID(), ClientID: s.admin.AppID,
 		Location: s.cfg.Locations[0].Name, Version: version,
@@ -233,29 +238,4 @@ func (s *server) locationNames() []string {
 		names = append(names, l.Name)
 	}
 	return names
-}
-
-// roles gives rbac the assignments that the directory keeps.
-type roles struct{ people *identity.Directory }
-
-func (r roles) Assignments(_ context.Context, principalID string) ([]rbac.Assignment, error) {
-	p, err := r.people.ByObjectID(principalID)
-	if errors.Is(err, identity.ErrNoSuchPrincipal) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var assignments []rbac.Assignment
-	for _, role := range p.Roles {
-		scope, err := arm.ParseID(role.Scope)
-		if role.Scope == "/" {
-			scope, err = arm.ID{}, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("role of %s: %w", principalID, err)
-		}
-		assignments = append(assignments, rbac.Assignment{PrincipalID: principalID, Role: role.Name, Scope: scope})
-	}
-	return assignments, nil
 }

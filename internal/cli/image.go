@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -162,9 +163,12 @@ func (a *App) imageRetire() *cobra.Command {
 		if len(users) > 0 && !force {
 			return &Error{Code: ExitFailed, Err: fmt.Errorf("%d machines run this version:\n  %s", len(users), strings.Join(users, "\n  ")), Hint: "they go on running; retire it all the same with --force"}
 		}
+		if err := s.keepsEnough(ctx, id, force); err != nil {
+			return err
+		}
 		return s.mark(ctx, id, map[string]any{lineage.TagState: lineage.MarkAged}, map[string]any{"excludeFromLatest": true})
 	})
-	c.Flags().BoolVar(&force, "force", false, "retire it although machines use it")
+	c.Flags().BoolVar(&force, "force", false, "retire it although machines use it, or too few good versions would be left")
 	return c
 }
 
@@ -193,6 +197,32 @@ func (a *App) imageRevoke() *cobra.Command {
 	c.Flags().BoolVar(&cascade, "cascade", false, "revoke the versions that were built on it, too")
 	_ = c.MarkFlagRequired("reason")
 	return c
+}
+
+// keepsEnough refuses to retire one of the last good versions: there has to be
+// something to create machines from, and something to go back to.
+func (s *session) keepsEnough(ctx context.Context, id string, force bool) error {
+	versions, err := s.versions(ctx, id[:strings.LastIndex(strings.ToLower(id), "/versions/")])
+	if err != nil || force {
+		return err
+	}
+	good, keep := 0, 2
+	for _, v := range versions {
+		tags, _ := v["tags"].(map[string]any)
+		if other, _ := v["id"].(string); strings.EqualFold(other, id) {
+			if text, _ := tags[lineage.TagLifecycleCurrent].(string); text != "" {
+				keep, _ = strconv.Atoi(text)
+			}
+			continue
+		}
+		if tags[lineage.TagState] == lineage.MarkPublished {
+			good++
+		}
+	}
+	if good < keep {
+		return &Error{Code: ExitFailed, Err: fmt.Errorf("only %d other good versions would be left, and the recipe keeps %d", good, keep), Hint: "publish a newer one first, or retire it all the same with --force; revoke takes a bad one out at once"}
+	}
+	return nil
 }
 
 // mark changes a version's tags and how it is published, and waits.

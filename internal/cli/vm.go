@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -213,12 +214,15 @@ func (s *session) decorate(ctx context.Context, vm map[string]any) {
 
 type imageReference struct{ ID, Publisher, Offer, SKU, Version, ExactVersion string }
 
+// short is how a person names the image, in the exact version where that is
+// known.
 func (r imageReference) short() string {
+	version := cmp.Or(r.ExactVersion, r.Version)
 	if r.ID == "" {
-		return strings.Trim(strings.Join([]string{r.Publisher, r.Offer, r.SKU, r.Version}, ":"), ":")
+		return strings.Trim(strings.Join([]string{r.Publisher, r.Offer, r.SKU, version}, ":"), ":")
 	}
 	if gallery := segmentAfter(r.ID, "galleries"); gallery != "" {
-		return strings.Trim(gallery+"/"+segmentAfter(r.ID, "images")+"/"+segmentAfter(r.ID, "versions"), "/")
+		return strings.Trim(gallery+"/"+segmentAfter(r.ID, "images")+"/"+cmp.Or(segmentAfter(r.ID, "versions"), version), "/")
 	}
 	return r.ID[strings.LastIndexByte(r.ID, '/')+1:]
 }
