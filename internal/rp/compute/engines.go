@@ -176,7 +176,10 @@ type PlatformImage struct {
 	Version string
 	// Digest names what the image is assembled from; its bytes come out a little
 	// different each time.
-	Digest     string
+	Digest string
+	// OSID and OSVersion are os-release(5)'s ID and VERSION_ID; empty if not known.
+	OSID, OSVersion string
+
 	OSType     string // Linux or Windows
 	Generation string // V1 or V2
 	SizeBytes  int64  // virtual; 0 if not known before it is assembled

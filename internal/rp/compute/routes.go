@@ -175,7 +175,8 @@ func imageProperties(p PlatformImage) map[string]any {
 	}
 	return map[string]any{"architecture": "x64", "automaticOSUpgradeProperties": map[string]bool{"automaticOSUpgradeSupported": false},
 		"dataDiskImages": []any{}, "hyperVGeneration": orV2(p.Generation), "osDiskImage": osDisk,
-		"features": []map[string]string{{"name": "DiskControllerTypes", "value": "SCSI"}}}
+		"features": []map[string]string{{"name": "DiskControllerTypes", "value": "SCSI"}},
+		"hallmark": map[string]string{"digest": p.Digest, "osId": p.OSID, "osVersion": p.OSVersion}}
 }
 
 func orLinux(s string) string {

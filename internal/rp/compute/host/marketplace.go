@@ -53,8 +53,12 @@ func (m Marketplace) Resolve(ctx context.Context, publisher, offer, sku, version
 	if errors.Is(err, base.ErrNotOffered) || errors.Is(err, base.ErrNoSuchVersion) {
 		return compute.PlatformImage{}, fmt.Errorf("%w: %w", compute.ErrNoSuchImage, err)
 	}
-	return compute.PlatformImage{Entry: compute.Entry{Publisher: r.Publisher, Offer: r.Offer, SKU: r.SKU}, Version: r.Version, Digest: r.Digest,
-		OSType: "Linux", Generation: "V2"}, err
+	p := compute.PlatformImage{Entry: compute.Entry{Publisher: r.Publisher, Offer: r.Offer, SKU: r.SKU}, Version: r.Version, Digest: r.Digest,
+		OSType: "Linux", Generation: "V2"}
+	if entry, found := m.Store.Catalogue().Find(publisher, offer, sku); found == nil && entry.Debian != nil {
+		p.OSID, p.OSVersion = "debian", entry.Debian.Release
+	}
+	return p, err
 }
 
 // Assemble makes or fetches the image.
