@@ -279,6 +279,13 @@ func (v *vmWork) leave(ctx context.Context, id string) error {
 	if err != nil {
 		return nil // nothing that could have been joined
 	}
+	d, err := store.Get(ctx, v.Store, parsed.Key())
+	if errors.Is(err, store.ErrNotFound) || err == nil && d.Deleting {
+		return nil // an earlier pass has let go of it
+	}
+	if err != nil {
+		return err
+	}
 	if _, err := v.Client.Post(ctx, parsed, actionLeave, v.self()); err != nil && !arm.IsNotFound(err) {
 		return fmt.Errorf("letting go of %s: %w", id, err)
 	}
