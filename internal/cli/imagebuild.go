@@ -33,6 +33,7 @@ type buildOptions struct {
 	maxAge    string
 	variables map[string]string
 	noWait    bool
+	shell     bool
 	verbose   bool
 }
 
@@ -55,6 +56,7 @@ func (a *App) imageBuild() *cobra.Command {
 	flags.StringVar(&o.maxAge, "max-age", "", "with --if-base-changed: build in any case when the last version is older, such as 30d")
 	flags.StringToStringVar(&o.variables, "var", nil, "values of the recipe's variables, as name=value,…")
 	flags.BoolVar(&o.verbose, "verbose", false, "show every line that the steps print")
+	flags.BoolVar(&o.shell, "shell-on-failure", false, "when a step fails, open a shell in the state that it left (on the server's host, as root)")
 	flags.BoolVar(&o.noWait, "no-wait", false, "print the run and return")
 	return c
 }
@@ -87,7 +89,11 @@ func (a *App) build(ctx context.Context, path string, o buildOptions) error {
 	if o.noWait {
 		return a.print(map[string]string{"id": id})
 	}
-	return s.follow(ctx, id, o.verbose)
+	err = s.follow(ctx, id, o.verbose)
+	if o.shell && err != nil {
+		return s.shellAfter(ctx, id, err)
+	}
+	return err
 }
 
 // loadRecipe reads a recipe and the files that it names, and returns it with

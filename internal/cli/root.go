@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/instance"
 )
 
 // Exit codes, as `hallmark --help` documents them.
@@ -49,6 +50,10 @@ type App struct {
 	Out, Err io.Writer
 	Now      func() time.Time
 	Version  string
+
+	// EnterFailed opens a shell in what a failed build step left in a data
+	// directory, and answers the shell's exit code. The binary wires it.
+	EnterFailed func(ctx context.Context, dir instance.Dir, buildRun string) (int, error)
 
 	output, query, contextName, dataDir string
 	// child is how a server that this process started ended.

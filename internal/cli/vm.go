@@ -104,7 +104,7 @@ func (s *session) vmDocument(ctx context.Context, name string, o vmOptions) (map
 		return nil, err
 	}
 	profile := map[string]any{
-		"computerName": name, "adminUsername": o.admin,
+		"computerName": computerName(name), "adminUsername": o.admin,
 		"linuxConfiguration": map[string]any{
 			"disablePasswordAuthentication": true,
 			"ssh":                           map[string]any{"publicKeys": []any{map[string]any{"path": "/home/" + o.admin + "/.ssh/authorized_keys", "keyData": key}}},
@@ -121,12 +121,19 @@ func (s *session) vmDocument(ctx context.Context, name string, o vmOptions) (map
 			"hardwareProfile": map[string]any{"vmSize": o.size},
 			"storageProfile": map[string]any{
 				"imageReference": image,
-				"osDisk":         map[string]any{"createOption": "FromImage", "managedDisk": map[string]any{"storageAccountType": "Premium_LRS"}},
+				// The disk goes with its machine: nothing else in this command names it.
+				"osDisk": map[string]any{"createOption": "FromImage", "deleteOption": "Delete", "managedDisk": map[string]any{"storageAccountType": "Premium_LRS"}},
 			},
 			"osProfile":      profile,
 			"networkProfile": map[string]any{"networkInterfaces": []any{map[string]any{"id": nic, "properties": map[string]any{"primary": true}}}},
 		},
 	}, nil
+}
+
+// computerName makes a host name (RFC 1123) of a machine's name.
+func computerName(name string) string {
+	clean := strings.NewReplacer(".", "-", "_", "-").Replace(name)
+	return strings.Trim(clean[:min(len(clean), 63)], "-")
 }
 
 // imageReference reads the forms in which a user names an image.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,7 +40,7 @@ func writeAndKill(t *testing.T, path string, round int) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestWriteUntilKilled$")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^$")
 	cmd.Env = append(os.Environ(), childEnv+"="+path, fmt.Sprintf("ROUND=%d", round))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -62,15 +63,23 @@ func writeAndKill(t *testing.T, path string, round int) []string {
 	return names
 }
 
-func TestWriteUntilKilled(t *testing.T) {
-	path := os.Getenv(childEnv)
-	if path == "" {
-		t.Skip("only as a child of TestAcknowledgedWritesSurviveKill")
+// TestMain makes this binary its own child: one that writes until it is killed.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		fmt.Fprintln(os.Stderr, writeUntilKilled(path))
+		os.Exit(1)
 	}
-	s := open(t, path)
-	for i := 0; ; i++ {
+	os.Exit(m.Run())
+}
+
+func writeUntilKilled(path string) error {
+	s, err := Open(context.Background(), path)
+	for i := 0; err == nil; i++ {
 		name := fmt.Sprintf("r%s-%d", os.Getenv("ROUND"), i)
-		putDoc(t, s, name)
-		fmt.Println(name)
+		err = s.Update(context.Background(), func(tx store.Tx) error { return tx.Put(storetest.Doc(name), store.Any) })
+		if err == nil {
+			fmt.Println(name) // acknowledged
+		}
 	}
+	return err
 }
