@@ -295,17 +295,27 @@ func (c *Compiler) hostCall(call *Call, name string, args []compiled) compiled {
 // missing argument behaves as null.
 func (c *Compiler) evaluated(call *Call, name string, args []compiled, fn func(*Env, []Value) (Value, error)) Code {
 	text, at := c.text, call.Offset
+	for i := range args {
+		args[i].constant = present(args[i].constant)
+	}
 	return func(env *Env) (Value, error) {
 		base := len(env.stack)
+		for range args {
+			env.stack = append(env.stack, value.NullValue)
+		}
 		for i := range args {
-			v := args[i].constant
-			if !args[i].isConst {
-				var err error
-				if v, err = args[i].run(env); err != nil {
-					return v, err
-				}
+			if args[i].isConst {
+				env.stack[base+i] = args[i].constant
+				continue
 			}
-			env.stack = append(env.stack, present(v))
+			v, err := args[i].run(env)
+			if err != nil {
+				env.stack = env.stack[:base]
+				return v, err
+			}
+			if !v.IsUndefined() {
+				env.stack[base+i] = v
+			}
 		}
 		v, err := fn(env, env.stack[base:])
 		env.stack = env.stack[:base]

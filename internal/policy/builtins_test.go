@@ -12,6 +12,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy/alias"
+	"hallmark.dev/hallmark/internal/policy/sample"
 )
 
 // builtins returns the texts of Azure's public definitions by file name. They
@@ -178,7 +179,7 @@ func BenchmarkBuiltInsOverVM(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		parser.Reset()
-		root, err := parser.Parse(vmDocument)
+		root, err := parser.Parse(sample.VM)
 		if err != nil {
 			b.Fatal(err)
 		}

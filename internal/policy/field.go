@@ -185,6 +185,13 @@ func (s *shortPath) value(root *Value) *Value {
 // pathFor picks the path that holds for the document's type and api-version, nil
 // when the alias is not of its type.
 func (r *ref) pathFor(doc *Resource) *onePath {
+	if len(r.paths) == 1 && r.paths[0].typ == "" && r.paths[0].versions == nil {
+		return &r.paths[0].onePath
+	}
+	return r.pathForType(doc)
+}
+
+func (r *ref) pathForType(doc *Resource) *onePath {
 	for i := range r.paths {
 		t := &r.paths[i]
 		if t.typ != "" && t.key != doc.typeKey {

@@ -12,6 +12,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy/alias"
+	"hallmark.dev/hallmark/internal/policy/sample"
 )
 
 func TestParseErrors(t *testing.T) {
@@ -198,14 +199,14 @@ func TestProperties(t *testing.T) {
 
 func TestOneProgramServesManyGoroutines(t *testing.T) {
 	var wg sync.WaitGroup
-	for _, rule := range benchRules() {
-		p, in := rule.compile(t)
+	for _, rule := range sample.Rules() {
+		p, in := compileSample(t, rule)
 		want := p.Evaluate(in).State
 		for range 4 {
 			wg.Go(func() {
 				for range 500 {
 					if got := p.Evaluate(in).State; got != want {
-						t.Errorf("%s: %s, alone %s", rule.name, got, want)
+						t.Errorf("%s: %s, alone %s", rule.Name, got, want)
 						return
 					}
 				}
@@ -242,8 +243,8 @@ func FuzzEvaluate(f *testing.F) {
 	f.Add(`{"if":{"count":{"field":"a[*].b[*]","where":{"field":"a[*].b[*].c","like":"x*"}},"greater":0},"then":{"effect":"modify","details":{"roleDefinitionIds":[],"operations":[{"operation":"add","field":"a[*].x","value":"[field('a')]"}]}}}`, `{"a":[{"b":[{"c":"xy"}]}]}`)
 	f.Add(`{"if":{"value":"[current('n.x')]","equals":"[format('{0}', field('t'))]"},"then":{"effect":"[parameters('e')]","details":{"type":"x"}}}`, `{"type":"Microsoft.Compute/virtualMachines","tags":{"a":1}}`)
 	f.Add(`{"if":{"field":"[concat('tags[', field('a'), ']')]","in":["[field('a[*]')]"]},"then":{"effect":"append","details":[{"field":"tags['x']","value":1}]}}`, `{"a":["x"]}`)
-	for _, b := range benchRules() {
-		f.Add(`{"if":`+b.rule+`,"then":{"effect":"deny"}}`, vmDocument)
+	for _, b := range sample.Rules() {
+		f.Add(`{"if":`+b.If+`,"then":{"effect":"deny"}}`, sample.VM)
 	}
 	f.Fuzz(func(t *testing.T, rule, document string) {
 		def, err := ParseRule(rule)
