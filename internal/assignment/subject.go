@@ -18,7 +18,7 @@ const policyGroupType = "Microsoft.Resources/subscriptions/resourceGroups"
 // Facts answers for the read-only aliases of a document: an object from alias
 // (Hallmark.Image/state) to value, Undefined if there are none.
 type Facts interface {
-	Facts(tx store.ReadTx, d *store.Document, now time.Time) (value.Value, error)
+	Facts(w *World, d *store.Document) (value.Value, error)
 }
 
 // World is where subjects are looked at: one consistent state and one time. It
@@ -27,6 +27,8 @@ type World struct {
 	Tx    store.ReadTx
 	Now   time.Time
 	Facts Facts // may be nil
+	// Memo is for what Facts found in this state.
+	Memo map[string]any
 
 	contexts map[string]value.Value // resource groups and subscriptions by key
 	utcNow   value.Value
@@ -97,7 +99,7 @@ func (u *Unit) Explain(s *Subject) (policy.Verdict, *policy.Explanation, error) 
 func (u *Unit) input(s *Subject) (in policy.Input, err error) {
 	r := u.ruleFor(target{location: s.Location, typ: s.Type, ref: u.ReferenceID})
 	if r.needsFacts && !s.facts && s.world.Facts != nil {
-		facts, err := s.world.Facts.Facts(s.world.Tx, s.doc, s.world.Now)
+		facts, err := s.world.Facts.Facts(s.world, s.doc)
 		if err != nil {
 			return in, err
 		}

@@ -121,3 +121,7 @@ func canonicalType(t string) string {
 	}
 	return t
 }
+
+// NeedsContext reports whether the rule asks for properties of the group or the
+// subscription around a resource.
+func (u *Unit) NeedsContext() bool { return u.needsContext }

@@ -55,7 +55,11 @@ func (cfg Config) defaultAssignment(w *provider.Write) (err error) {
 	if r, ok := w.Loaded.(referred); ok && r.err == nil {
 		if v, ok := assignment.PickVersion(r.versions, ""); ok {
 			major, _, _ := strings.Cut(v.Name, ".")
-			missing("properties.definitionVersion", major+".*.*")
+			pattern := major + ".*.*"
+			if _, preview, ok := strings.Cut(v.Name, "-"); ok {
+				pattern += "-" + preview
+			}
+			missing("properties.definitionVersion", pattern)
 		}
 	}
 	if strings.EqualFold(arm.GetString(w.Doc.Body, "identity.type"), "SystemAssigned") {

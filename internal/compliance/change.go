@@ -1,0 +1,185 @@
+package compliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// follow evaluates the next changes and what they touch. It returns how many changes
+// it looked at that were not its own.
+func (e *Engine) follow(ctx context.Context) (int, error) {
+	from := e.Progress().Evaluated
+	changes, newest, err := e.cfg.Store.Since(ctx, from, batch)
+	if errors.Is(err, store.ErrPruned) {
+		return e.startOver(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading what changed: %w", err)
+	}
+	reached := newest
+	if len(changes) == batch {
+		reached = changes[batch-1].Revision
+	}
+	foreign := changes[:0]
+	for _, c := range changes {
+		if !own(c.Type) {
+			foreign = append(foreign, c)
+		}
+	}
+	if len(foreign) == 0 {
+		e.advance(reached)
+		if len(changes) == batch {
+			return batch, nil
+		}
+		return 0, nil
+	}
+	set, err := e.cfg.Index.Current(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := e.touched(ctx, set, foreign, reached); err != nil {
+		return 0, err
+	}
+	e.advance(reached)
+	return len(foreign), nil
+}
+
+// own reports whether a type is one that the engine itself writes.
+func own(t arm.Type) bool {
+	return typeRecord.Equal(t) || typeProgress.Equal(t) || typeTransition.Equal(t)
+}
+
+// startOver evaluates everything anew: the history of changes does not reach back to
+// where this engine was.
+func (e *Engine) startOver(ctx context.Context) (int, error) {
+	_, newest, err := e.cfg.Store.Since(ctx, 0, 1)
+	if err != nil {
+		return 0, fmt.Errorf("reading the newest revision: %w", err)
+	}
+	e.known, e.set, e.scans = map[string]string{}, nil, nil
+	if err := e.dropOrphans(ctx); err != nil {
+		return 0, err
+	}
+	e.advance(newest)
+	return 1, nil
+}
+
+// dropOrphans removes records of resources that are gone.
+func (e *Engine) dropOrphans(ctx context.Context) error {
+	for after := ""; ; {
+		docs, err := store.List(ctx, e.cfg.Store, store.Query{Type: typeRecord, After: after, Limit: page})
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		after = docs[len(docs)-1].Key
+		err = e.cfg.Store.Update(ctx, func(tx store.Tx) error {
+			for _, d := range docs {
+				_, err := tx.Get(strings.TrimPrefix(d.Key, strings.ToLower(recordPrefix)))
+				if errors.Is(err, store.ErrNotFound) {
+					err = drop(tx, d.Key)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// touched evaluates the changed resources, and those whose verdicts depend on what
+// changed.
+func (e *Engine) touched(ctx context.Context, set *assignment.Set, changes []store.Change, reached int64) error {
+	work := newWork(e, set, nil)
+	err := e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
+		work.world = e.world(tx)
+		for _, c := range changes {
+			if err := work.change(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return work.store(ctx, reached)
+}
+
+// change evaluates one change.
+func (w *work) change(c store.Change) error {
+	if !assignment.Governed(c.Type) {
+		return nil
+	}
+	if c.Deleted {
+		w.gone(c.Key)
+	} else if err := w.key(c.Key); err != nil {
+		return err
+	}
+	if err := w.dependents(c); err != nil {
+		return err
+	}
+	return w.images(c)
+}
+
+// dependents evaluates the resources whose rules look for resources of the type that
+// changed, where they look for them, and those in a group whose tags they ask for.
+func (w *work) dependents(c store.Change) error {
+	id, err := arm.ParseID(c.Key)
+	if err != nil || id.Subscription() == "" {
+		return nil
+	}
+	for _, a := range w.set.Assignments {
+		for _, u := range a.Units {
+			var q []store.Query
+			switch {
+			case u.LooksFor(c.Type):
+				q = primaries(u, id)
+			case groupOrSubscription(c.Type) && u.NeedsContext():
+				q = within(u, id)
+			}
+			for _, q := range q {
+				if err := w.list(q); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// primaries are the resources that may look for the one that changed: what it hangs
+// on, or else what the rule looks at in its subscription.
+func primaries(u *assignment.Unit, id arm.ID) []store.Query {
+	types := u.Types()
+	if parent := id.Parent(); parent.Kind() == arm.KindResource && (types == nil || slices.Contains(types, parent.Type().Key())) {
+		return []store.Query{{Prefix: parent.Key(), Limit: 1}}
+	}
+	return within(u, arm.SubscriptionID(id.Subscription()))
+}
+
+// within are the resources that a unit looks at inside a group or subscription.
+func within(u *assignment.Unit, scope arm.ID) []store.Query {
+	base := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup()}
+	types := u.Types()
+	if types == nil {
+		return []store.Query{base}
+	}
+	var qs []store.Query
+	for _, t := range types {
+		q := base
+		q.Type = arm.Type(t)
+		qs = append(qs, q)
+	}
+	return qs
+}
