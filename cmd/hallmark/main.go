@@ -21,5 +21,6 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	app := cli.NewApp(version)
+	app.EnterFailed = enterFailed
 	return app.Run(ctx, app.Command(serveCommand(app)), os.Args[1:])
 }

@@ -58,19 +58,25 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// hint is the next thing to do for a kind of failure.
-func hint(err error, run string) string {
+// hint is the next thing to do for a kind of failure, where no failed state is
+// kept.
+func hint(err error) string {
 	switch {
 	case errors.Is(err, ErrDiskFull):
 		return "raise osDiskSizeGB in the recipe's vmProfile, or delete what the step does not need"
 	case errors.Is(err, ErrHostFull):
 		return "free space, for example with `hallmark cache prune`, and build again; finished steps are kept"
 	case errors.Is(err, ErrTimeout):
-		return "raise the step's timeout or buildTimeoutInMinutes, or look at where it hangs with `hallmark image shell " + run + "`"
+		return "raise the step's timeout or buildTimeoutInMinutes"
 	case errors.Is(err, ErrNeedsVM):
 		return "set `isolation: vm` on the step"
 	case errors.Is(err, ErrBaseDigest):
 		return "fetch the base image again; if it changed on purpose, correct its digest"
 	}
-	return "look into the failed state with `hallmark image shell " + run + "`, repair the recipe and build again; it goes on after the last good step"
+	return "repair the recipe and build again; it goes on after the last good step"
+}
+
+// hintKept is hint with the way into the failed state that is kept.
+func hintKept(err error, run string) string {
+	return "look into the failed state with `hallmark image shell " + run + "`; " + hint(err)
 }

@@ -132,7 +132,7 @@ func (r *runner) fill(ctx context.Context, i int, s Step, parent layer, path, co
 	case s.Kind == grow:
 		return r.at(PointStepRun, func() error { return r.images.grow(ctx, path) })
 	case s.Isolation == InVM:
-		return r.inMachine(ctx, i, s, path)
+		return r.inMachine(ctx, i, s, parent, path)
 	}
 	err = r.inRoot(ctx, i, s, parent, path, content)
 	if !errors.Is(err, errBootChanged) {
@@ -145,7 +145,7 @@ func (r *runner) fill(ctx context.Context, i int, s Step, parent layer, path, co
 	if err := r.images.overlay(ctx, path, parent.File, parent.Format, size); err != nil {
 		return err
 	}
-	return r.inMachine(ctx, i, s, path)
+	return r.inMachine(ctx, i, s, parent, path)
 }
 
 // errBootChanged means that a step changed what a foreign image boots from; its
@@ -179,7 +179,7 @@ func (r *runner) inRoot(ctx context.Context, i int, s Step, parent layer, path, 
 		err = fmt.Errorf("it exited with %d", code)
 	}
 	if err != nil {
-		return r.keepFailed(ctx, i, s, code, parent, path, m, log, err)
+		return r.keepMounted(ctx, i, s, code, parent, path, m, log, err)
 	}
 	if r.bootState(m) != boot {
 		return errors.Join(errBootChanged, m.Discard())
@@ -228,7 +228,7 @@ func validExit(s Step, code int) bool {
 	return false
 }
 
-func (r *runner) inMachine(ctx context.Context, i int, s Step, path string) error {
+func (r *runner) inMachine(ctx context.Context, i int, s Step, parent layer, path string) error {
 	if r.VM == nil {
 		return fmt.Errorf("%w: no runner for machines is configured", ErrNeedsVM)
 	}
@@ -249,7 +249,11 @@ func (r *runner) inMachine(ctx context.Context, i int, s Step, path string) erro
 		err = fmt.Errorf("it exited with %d", code)
 	}
 	if err != nil {
-		return r.failure(StageCustomize, i, s, code, log.tail(), log.path, err)
+		failure := r.failure(StageCustomize, i, s, code, log.tail(), log.path, err)
+		if r.cancelled(ctx) {
+			return failure
+		}
+		return r.keepFailed(ctx, s, parent, path, failure)
 	}
 	return disk.SyncFile(path)
 }
@@ -293,7 +297,7 @@ func (r *runner) failure(stage string, i int, s Step, code int, output, logFile 
 		index-- // our own first step
 	}
 	return &StepError{Run: r.run, Stage: stage, Step: s.Name, Index: index, Command: shorten(r.mask(s.command()), 400),
-		ExitCode: code, Output: output, LogFile: logFile, Hint: hint(err, r.run), Err: err}
+		ExitCode: code, Output: output, LogFile: logFile, Hint: hint(err), Err: err}
 }
 
 // hostReserve is how little free space counts as none.
@@ -322,20 +326,29 @@ type failedState struct {
 	Created time.Time         `json:"created"`
 }
 
-// keepFailed puts the state of a failed step aside and calls the hook. A build
-// that was cancelled leaves nothing.
-func (r *runner) keepFailed(ctx context.Context, i int, s Step, code int, parent layer, path string, m mounted, log *stepLog, err error) error {
+// keepMounted keeps the state of a step that failed on the mounted root.
+func (r *runner) keepMounted(ctx context.Context, i int, s Step, code int, parent layer, path string, m mounted, log *stepLog, err error) error {
 	if free, freeErr := m.Free(); freeErr == nil && free < 1<<20 {
 		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	failure := r.failure(StageCustomize, i, s, code, log.tail(), log.path, err)
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrTimeout) {
+	if r.cancelled(ctx) {
 		return errors.Join(failure, m.Discard())
 	}
 	if closeErr := m.Close(); closeErr != nil { // then there is nothing worth keeping
 		failure.Err = errors.Join(failure.Err, closeErr, m.Discard())
 		return failure
 	}
+	return r.keepFailed(ctx, s, parent, path, failure)
+}
+
+// cancelled: somebody stopped the build, and wants nothing of it.
+func (r *runner) cancelled(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrTimeout)
+}
+
+// keepFailed puts the overlay of a failed step aside and calls the hook.
+func (r *runner) keepFailed(ctx context.Context, s Step, parent layer, path string, failure *StepError) error {
 	state := failedState{Run: r.run, PlanID: r.plan.ID, Step: s.Name, File: failedPrefix + r.run + ".qcow2", Parent: parent.Digest,
 		Env: environment(r.plan, s), Created: r.now().UTC()}
 	keepErr := r.at(PointFailedKeep, func() error { return moveDurably(path, r.cache.path(layersDir, state.File)) })
@@ -345,6 +358,7 @@ func (r *runner) keepFailed(ctx context.Context, i int, s Step, code int, parent
 	if keepErr != nil {
 		return errors.Join(failure, keepErr)
 	}
+	failure.Hint = hintKept(failure.Err, r.run)
 	r.work.Close() // Shell takes the lock
 	if r.plan.ShellOnFailure && r.OnFailure != nil {
 		r.OnFailure(ctx, r.run, failure)

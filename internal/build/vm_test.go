@@ -55,6 +55,13 @@ func TestStepsInAMachine(t *testing.T) {
 	if _, _, err := w.build(p); !errors.As(err, &failure) || failure.ExitCode != 1 {
 		t.Errorf("a failing step in a machine: %v", err)
 	}
+	if !strings.Contains(failure.Hint, "hallmark image shell "+failure.Run) {
+		t.Errorf("the hint is %q", failure.Hint)
+	}
+	entries, err := w.Cache(t.Context())
+	if err != nil || !slices.ContainsFunc(entries, func(e CacheEntry) bool { return e.Kind == "failed" && e.Run == failure.Run }) {
+		t.Errorf("the state of a step that failed in a machine is not kept: %v, %v", entries, err)
+	}
 	w.consistent()
 }
 

@@ -34,6 +34,11 @@ func (n *Network) Namespace(ctx context.Context, step string) (*Namespace, error
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	release, err := lockHost()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if err := n.removeNamespace(ctx, step); err != nil {
 		return nil, fmt.Errorf("removing the network namespace that an earlier %q left: %w", step, err)
 	}

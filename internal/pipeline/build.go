@@ -16,7 +16,7 @@ type template struct {
 	Properties struct {
 		ProvisioningState string
 		ProvisioningError struct{ Code, Message string }
-		LastRunStatus     *struct{ RunState, RunSubState, Message string }
+		LastRunStatus     *struct{ RunState, RunSubState, Message, RunID string }
 	}
 }
 
@@ -43,6 +43,7 @@ func (d *Driver) build(ctx context.Context, run *Run, stage *Stage) error {
 	if status == nil {
 		return d.startBuild(ctx, run, t)
 	}
+	run.BuildRunID = status.RunID
 	return d.buildState(run, stage, status.RunState, status.RunSubState, status.Message)
 }
 
@@ -83,7 +84,10 @@ func (d *Driver) buildState(run *Run, stage *Stage, state, sub, message string) 
 		stage.Message = ""
 		return nil
 	case "Failed", "PartiallySucceeded":
-		run.Next = "mend the step and build again: finished steps are reused; look inside with: hallmark image shell " + run.ID
+		run.Next = "mend the step and build again: finished steps are reused"
+		if run.BuildRunID != "" { // only our own builder keeps the state of a failed step
+			run.Next += "; look into a failed step with: hallmark image shell " + run.ID
+		}
 		return failure("BuildFailed", run.Version, "%s", message)
 	case "Canceled":
 		return failure("BuildCanceled", run.Version, "The build was canceled on the endpoint.")

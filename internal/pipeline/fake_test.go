@@ -171,7 +171,7 @@ func (c *cloud) action(key string, r azure.Request) (any, error) {
 func (c *cloud) runTemplate(resource map[string]any) error {
 	properties := resource["properties"].(map[string]any)
 	if c.buildFail != "" {
-		properties["lastRunStatus"] = map[string]any{"runState": "Failed", "message": c.buildFail}
+		properties["lastRunStatus"] = map[string]any{"runState": "Failed", "message": c.buildFail, "runId": "01builderrun"}
 		return nil
 	}
 	properties["lastRunStatus"] = map[string]any{"runState": "Succeeded"}

@@ -129,7 +129,7 @@ func TestABuildThatFailsSaysWhatTheBuilderSaid(t *testing.T) {
 	c.buildFail = "customizer hello ended with exit code 7"
 	run := NewRun("01HALLMARKTEST0001", Order{})
 	drive(t, newDriver(t, c), run)
-	if run.Status != Failed || !strings.Contains(run.Error.Message, "exit code 7") || !strings.Contains(run.Next, "image shell") {
+	if run.Status != Failed || !strings.Contains(run.Error.Message, "exit code 7") || !strings.Contains(run.Next, "image shell "+run.ID) || run.BuildRunID != "01builderrun" {
 		t.Errorf("got %s %+v next %q", run.Status, run.Error, run.Next)
 	}
 }

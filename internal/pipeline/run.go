@@ -115,6 +115,9 @@ type Run struct {
 	// catalogue says.
 	OSID      string `json:"osId,omitempty"`
 	OSVersion string `json:"osVersion,omitempty"`
+	// BuildRunID is what the embedded image builder calls its part of the run; a
+	// failed step's state is kept under it.
+	BuildRunID string `json:"buildRunId,omitempty"`
 	// LogOffset is how far the build's own log has been taken over.
 	LogOffset int64 `json:"logOffset,omitempty"`
 	// Outcome is what the run ends with once it has cleaned up.
