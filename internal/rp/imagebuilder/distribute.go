@@ -2,21 +2,17 @@ package imagebuilder
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/image"
-	"hallmark.dev/hallmark/internal/operation"
 	"hallmark.dev/hallmark/internal/provider"
-	"hallmark.dev/hallmark/internal/store"
 )
 
 // distributionError says which distributions failed.
@@ -130,43 +126,6 @@ func (r *runner) isOurs(ctx context.Context, id arm.ID) bool {
 		}
 	}
 	return false
-}
-
-func (r *runner) await(ctx context.Context, client provider.Client, id arm.ID) error {
-	for {
-		raw, err := client.Get(ctx, id)
-		if err != nil {
-			return err
-		}
-		switch st := arm.ProvisioningState(arm.GetString(raw, "properties.provisioningState")); {
-		case st == arm.StateSucceeded:
-			return nil
-		case st.Terminal():
-			return fmt.Errorf("%s ended as %s%s", id, st, r.reason(ctx, id))
-		}
-		if err := r.sleep(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// reason is what the last operation on a resource said when it failed.
-func (r *runner) reason(ctx context.Context, id arm.ID) string {
-	ops, err := store.List(ctx, r.w.Store, store.Query{Type: operation.Type, SubscriptionID: id.Subscription()})
-	if err != nil {
-		return ""
-	}
-	var last operation.Record
-	for _, d := range ops {
-		rec, err := operation.Read(d)
-		if err == nil && strings.EqualFold(rec.Resource, id.String()) && rec.Error != nil && !rec.StartTime.Before(last.StartTime) {
-			last = rec
-		}
-	}
-	if last.Error == nil {
-		return ""
-	}
-	return ": " + last.Error.Message
 }
 
 // withdraw takes back what the run began and did not finish, so that nothing
@@ -314,19 +273,6 @@ func managedImage(location string, tags map[string]string, blob string) any {
 	}}
 }
 
-func (r *runner) awaitGone(ctx context.Context, client provider.Client, id arm.ID) error {
-	for {
-		if _, err := client.Get(ctx, id); arm.IsNotFound(err) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := r.sleep(ctx); err != nil {
-			return err
-		}
-	}
-}
-
 // toVHD keeps the image as a fixed VHD to download.
 func (r *runner) toVHD(ctx context.Context, d image.Distributor) error {
 	from, _, err := r.Artifacts.Resolve(r.run.Artifact)
@@ -347,51 +293,4 @@ func (r *runner) toVHD(ctx context.Context, d image.Distributor) error {
 		return err
 	}
 	return r.record(ctx, d, func(o *output) { o.URI = r.Artifacts.URI(file.Digest) })
-}
-
-// putOutput writes runOutputs/NAME, which clients read.
-func putOutput(ctx context.Context, w *provider.Work, name string, o output) error {
-	id := w.ID.Child("runOutputs", name)
-	properties := map[string]any{"provisioningState": arm.StateSucceeded}
-	if o.ID != "" {
-		properties["artifactId"] = o.ID
-	}
-	if o.URI != "" {
-		properties["artifactUri"] = o.URI
-	}
-	body, err := json.Marshal(map[string]any{"id": id.String(), "name": name, "type": TypeRunOutput, "properties": properties})
-	if err != nil {
-		return err
-	}
-	return w.Store.Update(ctx, func(tx store.Tx) error {
-		d, err := tx.Get(id.Key())
-		if errors.Is(err, store.ErrNotFound) {
-			d, err = &store.Document{ID: id.String(), Type: TypeRunOutput, SubscriptionID: id.Subscription(), ResourceGroup: id.ResourceGroup(), CreatedAt: w.Now(), CreatedBy: w.Doc.CreatedBy}, nil
-		}
-		if err != nil {
-			return err
-		}
-		d.Body, d.UpdatedAt = body, w.Now()
-		return tx.Put(d, d.Revision)
-	})
-}
-
-// removeOutputs removes the template's runOutputs; what they name stays.
-func removeOutputs(ctx context.Context, w *provider.Work) error {
-	err := w.Store.Update(ctx, func(tx store.Tx) error {
-		all, err := tx.List(store.Query{Type: TypeRunOutput, Prefix: w.ID.Key() + "/runoutputs/"})
-		if err != nil {
-			return err
-		}
-		for _, d := range slices.Backward(all) {
-			if err := tx.Delete(d.Key, d.Revision); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("removing the run outputs of %s: %w", w.Doc.ID, err)
-	}
-	return nil
 }

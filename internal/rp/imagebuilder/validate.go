@@ -293,15 +293,6 @@ func (r *runner) commands(ctx context.Context, machine arm.ID) (map[string]opera
 	return found, nil
 }
 
-func (r *runner) sleep(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(r.PollEvery):
-		return nil
-	}
-}
-
 // removeMachine removes what was made for the validations; it may be repeated. The control
 // plane does it itself: whoever asked for the run may have lost his rights meanwhile.
 func (r *runner) removeMachine(ctx context.Context) error {
