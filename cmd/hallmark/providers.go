@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
@@ -56,7 +57,7 @@ func (s *server) openEngines(ctx context.Context) ([]*region.Region, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.images = gallery.NewEngine(regions...)
+	s.regions, s.images = regions, gallery.NewEngine(regions...)
 	if s.artifacts, err = artifact.Open(s.dir.Artifacts(), s.url); err != nil {
 		return nil, err
 	}
@@ -80,6 +81,31 @@ func (s *server) openRegions() ([]*region.Region, error) {
 		return nil, fmt.Errorf("no region of %s can be opened; the log says why", s.dir.Config())
 	}
 	return regions, nil
+}
+
+// sweepEvery is how often bytes that nothing names any more are looked for.
+const sweepEvery = time.Hour
+
+// sweepImages removes blobs, replicas and chunks that no resource names, until
+// ctx ends. What goes wrong is logged: the next sweep tries again.
+func (s *server) sweepImages(ctx context.Context) error {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	sweeper := gallery.Sweeper{Store: s.store, Artifacts: s.artifacts, Regions: s.regions}
+	for {
+		swept, err := sweeper.Run(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("sweeping images", "error", err)
+		}
+		if swept != (gallery.Swept{}) {
+			s.log.Info("swept images", "blobs", swept.Blobs, "replicas", swept.Replicas, "chunks", swept.Chunks, "bytes", swept.Bytes)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
 }
 
 func (s *server) openNetwork(ctx context.Context) error {

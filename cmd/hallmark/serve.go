@@ -23,6 +23,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/artifact"
 	"hallmark.dev/hallmark/internal/cli"
+	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
@@ -30,6 +31,7 @@ import (
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rbac"
+	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/gallery"
 	"hallmark.dev/hallmark/internal/rp/resources"
 	"hallmark.dev/hallmark/internal/store/sqlite"
@@ -97,9 +99,11 @@ type server struct {
 	// mounts are paths that are served beside the resources.
 	mounts map[string]http.Handler
 
-	images    *gallery.Engine
-	artifacts *artifact.Store
-	network   *network.Network
+	images     *gallery.Engine
+	compliance *compliance.Engine
+	regions    []*region.Region
+	artifacts  *artifact.Store
+	network    *network.Network
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -114,8 +118,13 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	rules, err := s.openGovernance(ctx)
+	if err != nil {
+		return err
+	}
+	s.compliance = rules.engine
 	pipeline, err := provider.New(provider.Config{
-		Store: s.store, Providers: built, Log: s.log, RetryAfter: 1,
+		Store: s.store, Providers: append(built, rules.providers...), Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
 		Authorizer: s.authorizer(), Locations: s.locationNames(),
 	})
 	if err != nil {
@@ -147,6 +156,8 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 	group.Go(func() error { return frontdoor.Serve(ctx, s.listener, certificate, handler, s.log) })
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return pipeline.Housekeeping(ctx) })
+	group.Go(func() error { return s.compliance.Run(ctx) })
+	group.Go(func() error { return s.sweepImages(ctx) })
 	if err := s.dir.Announce(instance.Server{
 		URL: s.url, Subscription: s.cfg.Subscription, TenantID: s.people.TenantID(), ClientID: s.admin.AppID,
 		Location: s.cfg.Locations[0].Name, Version: version,

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 
 	"hallmark.dev/hallmark/internal/azure"
@@ -171,8 +174,11 @@ func (d *Driver) copyLog(ctx context.Context, run *Run) {
 			Events []json.RawMessage
 			Next   int64
 		}
-		body := map[string]int64{"offset": run.LogOffset}
-		if d.post(ctx, d.templateID(run), "readLog", apiBuilder, body, &page) != nil || len(page.Events) == 0 {
+		request := azure.Request{
+			Method: http.MethodGet, Path: d.templateID(run) + "/readLog", APIVersion: apiBuilder,
+			Query: url.Values{"offset": {strconv.FormatInt(run.LogOffset, 10)}},
+		}
+		if d.Cloud.Do(ctx, request, &page) != nil || len(page.Events) == 0 {
 			return
 		}
 		for _, raw := range page.Events {

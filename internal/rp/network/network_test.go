@@ -76,7 +76,9 @@ func nicBody(subnet arm.ID, more string) string {
 func address(body json.RawMessage) string {
 	var n struct {
 		Properties struct {
-			IPConfigurations []struct{ Properties struct{ PrivateIPAddress string } }
+			IPConfigurations []struct {
+				Properties struct{ PrivateIPAddress string }
+			}
 		}
 	}
 	if json.Unmarshal(body, &n) != nil || len(n.Properties.IPConfigurations) != 1 {
@@ -248,7 +250,9 @@ func TestSecurityGroup(t *testing.T) {
 		return fmt.Sprintf(`{"name":%q,"properties":{"priority":%d,"direction":"Inbound","access":"Allow","protocol":"Tcp","sourcePortRange":"*",
 			"destinationPortRange":"22","sourceAddressPrefix":"*","destinationAddressPrefix":"*"}}`, name, priority)
 	}
-	put := func(rules string) string { return `{"location":"local","properties":{"securityRules":[` + rules + `]}}` }
+	put := func(rules string) string {
+		return `{"location":"local","properties":{"securityRules":[` + rules + `]}}`
+	}
 	got := w.do(201, "PUT", group, put(rule("ssh", 1000)))
 	if !strings.Contains(string(got), "DenyAllInBound") {
 		t.Errorf("no default rules: %s", got)

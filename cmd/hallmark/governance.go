@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"hallmark.dev/hallmark/internal/admission"
+	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/policy/alias"
+	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/rp/authorization"
+	"hallmark.dev/hallmark/internal/rp/managementgroups"
+)
+
+// governance is what makes policies and what asks them.
+type governance struct {
+	providers []provider.Provider
+	admitter  provider.Admitter
+	engine    *compliance.Engine
+}
+
+// openGovernance opens policy definitions and assignments, the admitter that asks
+// them at the door, and the engine that evaluates what is there.
+func (s *server) openGovernance(ctx context.Context) (governance, error) {
+	tenant := s.people.TenantID()
+	if err := managementgroups.EnsureRoot(ctx, s.store, tenant, time.Now()); err != nil {
+		return governance{}, err
+	}
+	aliases := alias.Default()
+	index := assignment.New(s.store, aliases)
+	facts := compliance.ImageFacts{}
+	return governance{
+		providers: []provider.Provider{
+			managementgroups.New(managementgroups.Config{TenantID: tenant}),
+			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
+		},
+		admitter: admission.New(admission.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
+		engine:   compliance.New(compliance.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
+	}, nil
+}
