@@ -25,7 +25,7 @@ var rootfs embed.FS
 
 // recipeVersion rises when a change of this file or of partition.go makes other
 // images of the same packages.
-const recipeVersion = "1"
+const recipeVersion = "2"
 
 // packages beside the essential ones. The cloud kernel has the drivers of
 // virtual machines only, and is half the size.
@@ -193,6 +193,13 @@ func finish(dir string) error {
 	// Empty, not missing: missing means "first boot" and has systemd preset every unit.
 	if err := root.WriteFile("etc/machine-id", nil, 0o444); err != nil {
 		return err
+	}
+	// Newer than /usr: the caches that systemd would renew on the first boot
+	// (ldconfig, the journal's catalogue) are fresh (systemd-update-done.service(8)).
+	for _, stamp := range []string{"etc/.updated", "var/.updated"} {
+		if err := root.WriteFile(stamp, nil, 0o644); err != nil {
+			return err
+		}
 	}
 	if err := root.RemoveAll("etc/resolv.conf"); err != nil {
 		return err
