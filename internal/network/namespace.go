@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,9 @@ func (n *Network) Namespace(ctx context.Context, step string) (*Namespace, error
 	if err != nil {
 		return nil, err
 	}
+	// What is as large as the whole range is our own claim to it, or a network
+	// that a step's more specific one goes before.
+	taken = slices.DeleteFunc(taken, func(p netip.Prefix) bool { return p.Bits() <= n.cfg.Steps.Bits() })
 	pair, err := freePrefix(n.cfg.Steps, linkBits, taken)
 	if err != nil {
 		return nil, fmt.Errorf("network for step %q: %w", step, err)

@@ -42,7 +42,25 @@ func (n *Network) Ensure(ctx context.Context) error {
 	if err := n.ensureBridge(ctx); err != nil {
 		return fmt.Errorf("making the bridge %s: %w", n.cfg.Bridge(), err)
 	}
+	if err := n.claimSteps(ctx); err != nil {
+		return fmt.Errorf("claiming %s for build steps: %w", n.cfg.Steps, err)
+	}
 	return forwardIPv4()
+}
+
+// claimSteps makes the steps' prefix visible on the host while no step runs:
+// otherwise another instance would take it for free. Each step's own network is
+// more specific, and wins.
+func (n *Network) claimSteps(ctx context.Context) error {
+	return ip(ctx, "route", "replace", "blackhole", n.cfg.Steps.Masked().String())
+}
+
+// unclaimSteps gives the prefix back; that it is free already is no error.
+func (n *Network) unclaimSteps(ctx context.Context) error {
+	if err := n.claimSteps(ctx); err != nil {
+		return err
+	}
+	return ip(ctx, "route", "delete", "blackhole", n.cfg.Steps.Masked().String())
 }
 
 func (n *Network) ensureBridge(ctx context.Context) error {

@@ -77,6 +77,7 @@ func (n *Network) Teardown(ctx context.Context) error {
 	mark := n.cfg.mark()
 	return errors.Join(
 		removeLink(ctx, n.cfg.Bridge()),
+		n.unclaimSteps(ctx),
 		// Adding before deleting makes deleting what is not there a success.
 		nft(ctx, fmt.Sprintf("add table inet %[1]s\ndelete table inet %[1]s\nadd table bridge %[1]s\ndelete table bridge %[1]s\n", mark)))
 }

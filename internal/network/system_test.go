@@ -287,3 +287,23 @@ func TestSweepRemovesWhatNobodyOwns(t *testing.T) {
 		t.Errorf("the stray machine is still known: %v, %v", known, err)
 	}
 }
+
+// An instance that runs no step and no machine still keeps its networks.
+func TestAnotherInstanceTakesNothingThatIsClaimed(t *testing.T) {
+	n := open(t)
+	taken, err := HostPrefixes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := Default("another", taken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mine := range []netip.Prefix{n.cfg.Machines, n.cfg.Steps} {
+		for _, theirs := range []netip.Prefix{other.Machines, other.Steps} {
+			if mine.Overlaps(theirs) {
+				t.Errorf("%s of the first and %s of the second instance overlap", mine, theirs)
+			}
+		}
+	}
+}
