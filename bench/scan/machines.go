@@ -12,7 +12,7 @@ import (
 // evaluationContext is what the rules may ask beside the document.
 var evaluationContext = must(value.Parse(`{"utcNow":"2026-11-22T00:00:00Z","resourceGroup":{"name":"rg","location":"westeurope","tags":{"cost":"1"}},
 	"subscription":{"subscriptionId":"6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10","tags":{}},"requestContext":{"apiVersion":"2024-07-01"},
-	"policy":{"assignmentId":"/subscriptions/6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10/providers/Microsoft.Authorization/policyAssignments/a"}}`))
+	"policy":{"assignmentId":"/subscriptions/6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10/providers/Microsoft.Authorization/policyAssignments/a","setDefinitionId":"","definitionReferenceId":""}}`))
 
 func must(v value.Value, err error) value.Value {
 	if err != nil {

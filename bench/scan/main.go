@@ -27,10 +27,13 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/policy/alias"
+	"hallmark.dev/hallmark/internal/policy/batch"
 )
 
+// Two hundred definitions, as many as there are without an existence check up to
+// fifty of them, the others with one.
 const (
-	wantChecks = 150 // definitions with an existence check
+	wantAll    = 200
 	wantOthers = 50
 )
 
@@ -145,8 +148,7 @@ func choose(texts []string) ([]check, error) {
 			return nil, err
 		}
 	}
-	var chosen []check
-	checks, others := 0, 0
+	var checks, others []check
 	for _, text := range texts {
 		program := compile(text)
 		if program == nil || !slices.Contains(program.Types(), "microsoft.compute/virtualmachines") {
@@ -154,15 +156,13 @@ func choose(texts []string) ([]check, error) {
 		}
 		c, isCheck := probe(program, probes, candidates)
 		switch {
-		case isCheck && c.met != nil && checks < wantChecks:
-			checks++
-			chosen = append(chosen, c)
-		case !isCheck && others < wantOthers:
-			others++
-			chosen = append(chosen, c)
+		case isCheck && c.met != nil:
+			checks = append(checks, c)
+		case !isCheck && len(others) < wantOthers:
+			others = append(others, c)
 		}
 	}
-	return chosen, nil
+	return append(others, checks[:min(len(checks), wantAll-len(others))]...), nil
 }
 
 func compile(text string) *policy.Program {
@@ -193,7 +193,7 @@ func probe(program *policy.Program, probes, candidates []*policy.Resource) (c ch
 			continue
 		}
 		isCheck = true
-		for _, candidate := range candidates {
+		for _, candidate := range append(hashed(program, r), candidates...) {
 			answer := &related{candidate}
 			if program.Evaluate(policy.Input{Resource: r, Context: evaluationContext, Related: answer}).State == policy.None {
 				c.met = answer
@@ -206,6 +206,38 @@ func probe(program *policy.Program, probes, candidates []*policy.Resource) (c ch
 		}
 	}
 	return c, isCheck
+}
+
+// hashed returns the guest configuration assignment whose parameterHash the
+// definition wants on this machine.
+func hashed(program *policy.Program, r *policy.Resource) []*policy.Resource {
+	const template = `{"type":"Microsoft.GuestConfiguration/guestConfigurationAssignments","name":"x","properties":{"complianceStatus":"Compliant","parameterHash":%s}}`
+	answer := batch.Answers(must(value.Parse(fmt.Sprintf(`[%s]`, fmt.Sprintf(template, `"0"`)))))
+	_, tree := program.Explain(policy.Input{Resource: r, Context: evaluationContext, Related: answer})
+	wanted := hashWanted(tree)
+	if wanted == nil {
+		return nil
+	}
+	found, err := policy.ParseResource(fmt.Sprintf(template, wanted.JSON()), "")
+	if err != nil {
+		return nil
+	}
+	return []*policy.Resource{found}
+}
+
+func hashWanted(e *policy.Explanation) *value.Value {
+	if e == nil {
+		return nil
+	}
+	if strings.HasSuffix(e.Subject, "/parameterHash") && e.Wanted != nil {
+		return e.Wanted
+	}
+	for _, child := range e.Children {
+		if wanted := hashWanted(child); wanted != nil {
+			return wanted
+		}
+	}
+	return nil
 }
 
 // asking finds nothing, and notes that it was asked.

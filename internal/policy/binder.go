@@ -163,7 +163,7 @@ func elementPath(r *ref, p path) expr.Bound {
 // contextMember reads a member of the host's context; what is missing there
 // makes the evaluation fail, it does not count as compliant.
 func contextMember(name string) expr.Bound {
-	key := value.NewKey(name)
+	key, isPolicy := value.NewKey(name), value.EqualASCII(name, "policy")
 	return expr.Bound{Code: func(env *expr.Env) (Value, error) {
 		f := env.Host.(*frame)
 		v := f.context.Find(key)
@@ -173,8 +173,23 @@ func contextMember(name string) expr.Bound {
 		if v.IsUndefined() {
 			return Value{}, &expr.Error{Text: "[" + name + "()]", Offset: 1, Function: name, Reason: "the context of this evaluation does not say"}
 		}
+		if isPolicy {
+			v = withoutInitiative(v)
+		}
 		return v, nil
 	}}
+}
+
+// withoutInitiative gives policy() the members that an assignment of a single
+// definition does not have: empty, as Azure does, so that the names which
+// built-in definitions compute from them exist.
+func withoutInitiative(v Value) Value {
+	for _, key := range []string{"setDefinitionId", "definitionReferenceId"} {
+		if v.Kind() == value.Object && v.Find(value.NewKey(key)).IsUndefined() {
+			v = v.With(key, value.FromString(""))
+		}
+	}
+	return v
 }
 
 // utcNow is a value of the host's context, so that an evaluation can be repeated.

@@ -33,11 +33,14 @@ type Program struct {
 
 // plan is the executable form of a definition.
 type plan struct {
-	rule      test
-	effect    operand
-	existence test
-	details   details
-	slots     int
+	rule       test
+	effect     operand
+	effectPath string
+	existence  test
+	details    details
+	slots      int
+	fields     int // one more than the highest field number
+	groups     int
 }
 
 // Compile compiles a definition. The error is a Problems with everything that is
@@ -72,9 +75,12 @@ type compiler struct {
 	fold     bool // leave out what parameters decide
 	scopes   []scope
 	slots    int
-	writing  bool // the field is one to change: only its own types have it
-	at       string
-	atPos    int
+
+	fieldNumbers, groupNumbers int // one more than the highest in use
+
+	writing bool // the field is one to change: only its own types have it
+	at      string
+	atPos   int
 }
 
 // scope is a count around the code being compiled.
@@ -98,9 +104,10 @@ func (c *compiler) plan() *plan {
 	if c.def.existence != nil {
 		p.existence = c.test(c.def.existence)
 	}
-	p.effect = c.text(c.def.Effect, join(c.def.rulePath, "then.effect"), c.def.effectPos)
+	p.effectPath = join(c.def.rulePath, "then.effect")
+	p.effect = c.text(c.def.Effect, p.effectPath, c.def.effectPos)
 	p.details = c.details(p.effect)
-	p.slots = c.slots
+	p.slots, p.fields, p.groups = c.slots, c.fieldNumbers, c.groupNumbers
 	return p
 }
 

@@ -98,6 +98,7 @@ type details struct {
 // existenceDetails say which related resource to look for.
 type existenceDetails struct {
 	typ, name, kind, resourceGroup, scope operand
+	path                                  string // of the details
 
 	// Where all of them are constant, as mostly, nothing is left to compute.
 	constant bool
@@ -190,7 +191,7 @@ func (c *compiler) existenceDetails(d *details, path string) {
 		}
 		return c.operand(v, join(path, key))
 	}
-	d.existence = existenceDetails{typ: part("type"), name: part("name"), kind: part("kind"), resourceGroup: part("resourcegroupname"), scope: part("existencescope")}
+	d.existence = existenceDetails{path: path, typ: part("type"), name: part("name"), kind: part("kind"), resourceGroup: part("resourcegroupname"), scope: part("existencescope")}
 	d.existence.prepare(d)
 }
 

@@ -74,6 +74,7 @@ func (p *Program) Evaluate(in Input) Verdict {
 		return Verdict{State: None, Reason: "the effect is disabled"}
 	}
 	f := newFrame(p.plan.slots, &in)
+	f.remember(p.plan.fields, p.plan.groups)
 	defer f.release()
 	return f.verdict(p, p.plan.rule.eval(f), &in)
 }
@@ -101,13 +102,12 @@ func (p *Program) positioned(problem *Problem) *Problem {
 
 // applied evaluates the effect of a rule that holds.
 func (f *frame) applied(p *Program, in *Input) Verdict {
-	path := join(p.def.rulePath, "then.effect")
-	name, ok := p.plan.effect.value(f, path)
+	name, ok := p.plan.effect.value(f, p.plan.effectPath)
 	if !ok {
 		return Verdict{}
 	}
 	if name.Kind() != value.String {
-		f.fail(path, fmt.Errorf("the effect is the %s, not text; is a parameter missing?", name.Kind()))
+		f.fail(p.plan.effectPath, fmt.Errorf("the effect is the %s, not text; is a parameter missing?", name.Kind()))
 		return Verdict{}
 	}
 	v := Verdict{State: Hit, Effect: name.Str(), Family: EffectNamed(name.Str())}
@@ -168,31 +168,33 @@ func (f *frame) existence(p *Program, v *Verdict, in *Input) {
 
 // query evaluates what to look for.
 func (f *frame) query(p *Program, primary *Resource) (Query, bool) {
-	e, path := &p.plan.details.existence, p.def.detailsPath
+	e := &p.plan.details.existence
 	q := e.query
 	q.Primary = primary
 	if e.constant {
 		return q, true
 	}
-	for _, part := range []struct {
-		from *operand
-		into *string
-		key  string
-	}{
-		{&e.typ, &q.Type, "type"}, {&e.name, &q.Name, "name"}, {&e.kind, &q.Kind, "kind"},
-		{&e.resourceGroup, &q.ResourceGroupName, "resourceGroupName"}, {&e.scope, &q.ExistenceScope, "existenceScope"},
-	} {
-		text, ok := part.from.value(f, join(path(), part.key))
-		if !ok {
-			return q, false
+	ok := f.queryText(e, &e.typ, "type", &q.Type) && f.queryText(e, &e.name, "name", &q.Name) && f.queryText(e, &e.kind, "kind", &q.Kind) &&
+		f.queryText(e, &e.resourceGroup, "resourceGroupName", &q.ResourceGroupName) && f.queryText(e, &e.scope, "existenceScope", &q.ExistenceScope)
+	return q, ok
+}
+
+// queryText evaluates one member of the details; one that is absent stays empty.
+func (f *frame) queryText(e *existenceDetails, from *operand, key string, into *string) bool {
+	v := from.constant
+	if from.code != nil {
+		var err error
+		if v, err = from.code(&f.env); err != nil {
+			f.fail(join(e.path, key), err)
+			return false
 		}
-		if text.Kind() != value.String && !(text.IsUndefined() && part.from.code == nil) {
-			f.fail(join(path(), part.key), fmt.Errorf("%s must be text, not the %s", part.key, text.Kind()))
-			return q, false
-		}
-		*part.into = text.Str()
 	}
-	return q, true
+	if v.Kind() != value.String && (from.code != nil || !v.IsUndefined()) {
+		f.fail(join(e.path, key), fmt.Errorf("%s must be text, not the %s", key, v.Kind()))
+		return false
+	}
+	*into = v.Str()
+	return true
 }
 
 // anyMeets reports whether one of the related resources meets the existence

@@ -32,6 +32,7 @@ func (p *Program) Explain(in Input) (Verdict, *Explanation) {
 	c := newCompiler(p.def, p.options, false)
 	plan := c.plan()
 	f := newFrame(max(plan.slots, p.plan.slots), &in)
+	f.remember(p.plan.fields, p.plan.groups)
 	defer f.release()
 	tree, o := plan.rule.explain(f)
 	if o == yes && plan.existence != nil && v.State != Failed && plan.details.shape == existenceShape {

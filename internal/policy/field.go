@@ -21,6 +21,7 @@ type ref struct {
 	paths   []typedPath
 	short   shortPath
 	stars   int // [*] from the start on
+	number  int // under which a frame remembers the value; notShared
 }
 
 type special uint8
@@ -130,7 +131,14 @@ func (r *ref) value(f *frame) *Value {
 	}
 	switch r.special {
 	case bySpecialNone:
-		return r.documentValue(f, doc)
+		if r.number == notShared || r.number >= len(f.fields) {
+			return r.documentValue(f, doc)
+		}
+		known := &f.fields[r.number]
+		if known.serial != doc.serial {
+			*known = sharedValue{doc.serial, r.documentValue(f, doc)}
+		}
+		return known.value
 	case specialType:
 		return value.FindIn(&doc.root, &keyType)
 	case specialTag:

@@ -30,6 +30,8 @@ type frame struct {
 	parentDoc *Resource
 	parentKey unique.Handle[string]
 
+	fields  []sharedValue   // by field number
+	groups  []sharedOutcome // by group number
 	visited int
 	path    string
 	problem *Problem

@@ -174,7 +174,7 @@ func Apply(r *Resource, assigned ...Assigned) (*Resource, []Conflict) {
 		}
 	}
 	out := NewResource(root.AsResource(), r.apiVersion)
-	out.facts = r.facts
+	out.facts = r.facts // not yet evaluated, so its serial number is still unused
 	return out, conflicts
 }
 

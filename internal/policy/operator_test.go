@@ -298,14 +298,15 @@ func TestConditions(t *testing.T) {
 }
 
 func TestContextFunctions(t *testing.T) {
-	context := `{"resourceGroup":{"name":"rg1","tags":{"cost":"7"}},"subscription":{"subscriptionId":"s"},"utcNow":"2026-11-22T00:00:00Z","requestContext":{"apiVersion":"2024-01-01"}}`
+	context := `{"resourceGroup":{"name":"rg1","tags":{"cost":"7"}},"subscription":{"subscriptionId":"s"},"policy":{"assignmentId":"a"},"utcNow":"2026-11-22T00:00:00Z","requestContext":{"apiVersion":"2024-01-01"}}`
 	for condition, want := range map[string]bool{
-		`{"value":"[resourceGroup().tags.cost]","equals":7}`:                                          true,
-		`{"value":"[resourceGroup().tags['nope']]","exists":false}`:                                   false,
-		`{"value":"[requestContext().apiVersion]","less":"2025-01-01"}`:                               true,
-		`{"value":"[addDays(utcNow(), -30)]","greater":"2026-10-01"}`:                                 true,
-		`{"value":"[utcNow('yyyy')]","equals":"2026"}`:                                                true,
-		`{"field":"a","equals":"[concat(resourceGroup().name, '-', subscription().subscriptionId)]"}`: true,
+		`{"value":"[resourceGroup().tags.cost]","equals":7}`:                                             true,
+		`{"value":"[resourceGroup().tags['nope']]","exists":false}`:                                      false,
+		`{"value":"[requestContext().apiVersion]","less":"2025-01-01"}`:                                  true,
+		`{"value":"[addDays(utcNow(), -30)]","greater":"2026-10-01"}`:                                    true,
+		`{"value":"[concat(policy().assignmentId, '-', policy().definitionReferenceId)]","equals":"a-"}`: true,
+		`{"value":"[utcNow('yyyy')]","equals":"2026"}`:                                                   true,
+		`{"field":"a","equals":"[concat(resourceGroup().name, '-', subscription().subscriptionId)]"}`:    true,
 	} {
 		if v := evalCondition(t, condition, `{"a":"rg1-S"}`, context); v.State == Failed || (v.State == Hit) != want {
 			t.Errorf("%s: %s %v", condition, v.State, v.Problem)

@@ -53,6 +53,9 @@ func (c *compiler) junction(from *Constraint, decisive outcome) test {
 	}
 	if c.fold {
 		j.parts = fuse(flatten(j.parts, decisive), decisive)
+		for i := range j.parts {
+			j.parts[i] = c.share(j.parts[i])
+		}
 	}
 	switch {
 	case !c.fold:
@@ -70,7 +73,7 @@ func (c *compiler) junction(from *Constraint, decisive outcome) test {
 // canFail says that evaluating may end in an error, which must not be folded away.
 func canFail(t test) bool {
 	switch t := t.(type) {
-	case fixed:
+	case fixed, *shared:
 		return false
 	case *typeTest:
 		return false
@@ -145,7 +148,7 @@ func (c *compiler) negation(from *Constraint) test {
 	if f, ok := part.(fixed); ok && c.fold {
 		return fixed{!f.held}
 	}
-	return &negation{from: from, part: part}
+	return &negation{from: from, part: c.share(part)}
 }
 
 func (c *compiler) comparison(from *Constraint) *comparison {
@@ -273,6 +276,8 @@ func onlyTypes(t test) []string {
 				return types
 			}
 		}
+	case *shared:
+		return onlyTypes(t.part)
 	case *typeTest:
 		return onlyTypes(&t.fieldTest)
 	case *fieldTest:

@@ -12,6 +12,14 @@ import (
 // conditionField compiles a field name of a condition. Inside a count on a[*],
 // a[*].x is the current element's x.
 func (c *compiler) conditionField(name string) (*ref, error) {
+	r, err := c.resolve(name)
+	if r != nil {
+		c.number(r)
+	}
+	return r, err
+}
+
+func (c *compiler) resolve(name string) (*ref, error) {
 	for i := len(c.scopes) - 1; i >= 0; i-- {
 		if r, ok, err := c.scoped(&c.scopes[i], name); err != nil || ok {
 			return r, err
@@ -42,6 +50,7 @@ func (c *compiler) functionField(name string) (*ref, error) {
 	}
 	if r != nil {
 		r.primary = true
+		c.number(r)
 	}
 	return r, err
 }

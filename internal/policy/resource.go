@@ -13,6 +13,7 @@ type Resource struct {
 	typ        string
 	typeKey    typeKey
 	typeIsText bool // and ASCII
+	serial     uint64
 	apiVersion string
 	facts      Value
 }
@@ -21,7 +22,7 @@ type Resource struct {
 // AsResource). apiVersion is the version that the document was written in; the
 // document's own apiVersion wins.
 func NewResource(root Value, apiVersion string) *Resource {
-	r := &Resource{root: root, apiVersion: apiVersion}
+	r := &Resource{root: root, apiVersion: apiVersion, serial: lastSerial.Add(1)}
 	r.typ = root.Find(keyType).Str()
 	r.typeKey = newTypeKey(r.typ)
 	r.typeIsText = r.typ != "" && isASCII(r.typ)
@@ -50,6 +51,7 @@ func ParseResource(text, apiVersion string) (*Resource, error) {
 func (r *Resource) WithFacts(facts Value) *Resource {
 	with := *r
 	with.facts = facts.Folded()
+	with.serial = lastSerial.Add(1)
 	return &with
 }
 
