@@ -1,0 +1,85 @@
+// Package policyinsights is the Microsoft.PolicyInsights provider: compliance states
+// and their summaries, policy events, scans on demand, remediations, attestations
+// and the check of a resource before it is made.
+//
+// It shows and drives what packages compliance and admission know and decides no
+// verdict itself. cmd imports it; no other rp may.
+package policyinsights
+
+import (
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/provider"
+)
+
+// Config is what the provider works with.
+type Config struct {
+	TenantID string
+	Engine   *compliance.Engine
+	Index    *assignment.Index
+	Facts    assignment.Facts // of image lineage; nil: there are none
+}
+
+var (
+	stateVersions       = []string{"2024-10-01", "2019-10-01", "2018-04-04"}
+	remediationVersions = []string{"2024-10-01", "2021-10-01", "2019-07-01"}
+	attestationVersions = []string{"2024-10-01", "2022-09-01", "2021-01-01"}
+)
+
+const namespace = "Microsoft.PolicyInsights/"
+
+// anywhere is where remediations and attestations may be.
+const anywhere = provider.AtManagementGroup | provider.AtSubscription | provider.AtResourceGroup | provider.AtResource
+
+// New is the provider.
+func New(cfg Config) provider.Provider {
+	states := provider.Route{Type: namespace + "policyStates", APIVersions: stateVersions}
+	events := provider.Route{Type: namespace + "policyEvents", APIVersions: stateVersions}
+	with := func(r provider.Route, method, path, permission string, handle handler) provider.Route {
+		r.Method, r.Pattern, r.Permission, r.Handle = method, "{scope...}/providers/"+namespace+path, namespace+permission, handle
+		return r
+	}
+	none := provider.Route{}
+	return provider.Provider{
+		Types: []provider.ResourceType{cfg.remediations(), attestations()},
+		Routes: []provider.Route{
+			with(states, "POST", "policyStates/{resource}/queryResults", "policyStates/queryResults/read", cfg.queryStates),
+			with(none, "GET", "policyStates/{resource}/queryResults", "policyStates/queryResults/read", cfg.queryStates),
+			with(none, "POST", "policyStates/{resource}/summarize", "policyStates/summarize/read", cfg.summarize),
+			with(none, "POST", "policyStates/{resource}/triggerEvaluation", "policyStates/triggerEvaluation/action", cfg.trigger),
+			with(events, "POST", "policyEvents/{resource}/queryResults", "policyEvents/queryResults/read", cfg.queryEvents),
+			with(none, "POST", "checkPolicyRestrictions", "checkPolicyRestrictions/read", cfg.checkRestrictions),
+			with(none, "GET", "asyncOperationResults/{revision}", "asyncOperationResults/read", cfg.triggered),
+		},
+	}
+}
+
+// target is whose states are asked for.
+type target struct {
+	scope                              arm.ID
+	assignment, definition, initiative string // ids or names that restrict, in lower case
+}
+
+// targetOf reads the scope of a request: one that names an assignment, a definition
+// or an initiative restricts to it, at the scope where that stands.
+func targetOf(id arm.ID) target {
+	t := target{scope: id.Scope()}
+	switch typ := id.Type(); {
+	case typ.Equal(assignment.TypeAssignment):
+		t.assignment = id.Key()
+	case typ.Equal(assignment.TypeDefinition):
+		t.definition = id.Key()
+	case typ.Equal(assignment.TypeInitiative):
+		t.initiative = id.Key()
+	default:
+		t.scope = id
+	}
+	return t
+}
+
+func (t target) keeps(u *assignment.Unit) bool {
+	return (t.assignment == "" || u.Assignment.ID.Key() == t.assignment) &&
+		(t.definition == "" || sameName(u.DefinitionID, t.definition)) &&
+		(t.initiative == "" || u.Assignment.Initiative && sameName(u.Assignment.Definition.String(), t.initiative))
+}

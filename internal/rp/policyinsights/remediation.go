@@ -1,0 +1,387 @@
+package policyinsights
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/policy"
+	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+const typeRemediation arm.Type = "Microsoft.PolicyInsights/remediations"
+
+// Azure's limits and defaults for one remediation.
+const (
+	defaultResources = 500
+	maxResources     = 50_000
+	defaultParallel  = 10
+	maxParallel      = 30
+	defaultThreshold = 1.0
+)
+
+func (cfg Config) remediations() provider.ResourceType {
+	return provider.ResourceType{
+		Type: typeRemediation, Scopes: anywhere, APIVersions: remediationVersions, Hidden: true, NoPatch: true, WriteWhileBusy: true,
+		ReadOnly: []string{"properties.deploymentStatus", "properties.createdOn", "properties.lastUpdatedOn", "properties.statusMessage", "properties.correlationId"},
+		Codes:    provider.Codes{Delete: 200},
+		Default:  defaultRemediation, Validate: validateRemediation, Commit: commitRemediation,
+		Reconcile: cfg.remediate, Workers: 2,
+		Actions: []provider.Action{
+			{Name: "cancel", WhileBusy: true, Apply: cancelRemediation},
+			{Name: "listDeployments", WhileBusy: true, Apply: listDeployments},
+		},
+	}
+}
+
+type remediation struct {
+	Properties struct {
+		PolicyAssignmentID          string
+		PolicyDefinitionReferenceID string
+		ResourceDiscoveryMode       string
+		ResourceCount               int
+		ParallelDeployments         int
+		FailureThreshold            struct{ Percentage *float64 }
+		Filters                     struct{ Locations, ResourceIDs []string }
+	}
+}
+
+// task is what a remediation still has to do, its Private part: written before
+// anything is changed, so that a restart does not begin anew.
+type task struct {
+	Started bool
+	Cancel  bool
+	Targets []deployment
+}
+
+// deployment is one resource that is put right.
+type deployment struct {
+	Resource string    `json:"remediatedResourceId"`
+	Location string    `json:"resourceLocation,omitempty"`
+	Status   string    `json:"status"` // Waiting, Succeeded, Failed, Canceled
+	Created  time.Time `json:"createdOn"`
+	Updated  time.Time `json:"lastUpdatedOn"`
+	Error    *failure  `json:"error,omitempty"`
+}
+
+type failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// States of a deployment.
+const (
+	waiting   = "Waiting"
+	succeeded = "Succeeded"
+	failed    = "Failed"
+	canceled  = "Canceled"
+)
+
+func defaultRemediation(w *provider.Write) error {
+	if p, ok := arm.Get(w.Doc.Body, "properties"); ok && p[0] != '{' {
+		return nil
+	}
+	defaults := []struct {
+		path  string
+		value any
+	}{{"properties.resourceDiscoveryMode", "ExistingNonCompliant"}, {"properties.resourceCount", defaultResources},
+		{"properties.parallelDeployments", defaultParallel}, {"properties.failureThreshold.percentage", defaultThreshold}, {"properties.createdOn", w.Now}, {"properties.lastUpdatedOn", w.Now},
+		{"properties.deploymentStatus", map[string]int{"totalDeployments": 0, "successfulDeployments": 0, "failedDeployments": 0}}}
+	for _, d := range defaults {
+		if _, ok := arm.Get(w.Doc.Body, d.path); ok {
+			continue
+		}
+		var err error
+		if w.Doc.Body, err = arm.Set(w.Doc.Body, d.path, d.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validateRemediation(w *provider.Write) (errs []*arm.Error) {
+	var r remediation
+	if err := json.Unmarshal(w.Doc.Body, &r); err != nil {
+		return []*arm.Error{arm.BadRequest(arm.CodeInvalidRequestContent, "properties", "%v", err)}
+	}
+	p := r.Properties
+	bad := func(path, format string, args ...any) {
+		errs = append(errs, arm.BadRequest("InvalidRemediation", "properties."+path, format, args...))
+	}
+	if p.ResourceCount < 1 || p.ResourceCount > maxResources {
+		bad("resourceCount", "resourceCount is %d; it must be 1 to %d.", p.ResourceCount, maxResources)
+	}
+	if p.ParallelDeployments < 1 || p.ParallelDeployments > maxParallel {
+		bad("parallelDeployments", "parallelDeployments is %d; it must be 1 to %d.", p.ParallelDeployments, maxParallel)
+	}
+	if f := p.FailureThreshold.Percentage; f != nil && (*f < 0 || *f > 1) {
+		bad("failureThreshold.percentage", "percentage is %v; it must be 0 to 1.", *f)
+	}
+	if !strings.EqualFold(p.ResourceDiscoveryMode, "ExistingNonCompliant") && !strings.EqualFold(p.ResourceDiscoveryMode, "ReEvaluateCompliance") {
+		bad("resourceDiscoveryMode", "resourceDiscoveryMode is %q; it must be ExistingNonCompliant or ReEvaluateCompliance.", p.ResourceDiscoveryMode)
+	}
+	if w.Old != nil && !sameRequest(w) {
+		bad("", "A remediation cannot be changed once it has been started. Create another one.")
+	}
+	return errs
+}
+
+// sameRequest reports whether a PUT asks for what is stored: repeating one is no
+// change.
+func sameRequest(w *provider.Write) bool {
+	for _, path := range []string{"policyAssignmentId", "policyDefinitionReferenceId", "resourceDiscoveryMode", "resourceCount", "parallelDeployments", "filters", "failureThreshold"} {
+		a, _ := arm.Get(w.Old.Body, "properties."+path)
+		b, _ := arm.Get(w.Doc.Body, "properties."+path)
+		if !strings.EqualFold(string(a), string(b)) {
+			return false
+		}
+	}
+	return true
+}
+
+func commitRemediation(tx store.Tx, w *provider.Write) error {
+	id := arm.GetString(w.Doc.Body, "properties.policyAssignmentId")
+	_, err := tx.Get(strings.ToLower(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return arm.BadRequest("InvalidRemediationPolicyAssignment", "properties.policyAssignmentId", "The policy assignment '%s' could not be found.", id)
+	}
+	return err
+}
+
+func readTask(d *store.Document) (t task) {
+	_ = json.Unmarshal(d.Private, &t) // nothing there yet: a new task
+	return t
+}
+
+func cancelRemediation(_ context.Context, w *provider.Write) (any, error) {
+	t := readTask(w.Doc)
+	if w.Doc.State().Terminal() {
+		return nil, arm.Conflict("InvalidCancelRemediationRequest", w.ID.String(), "The remediation '%s' has ended: it is %s.", w.ID.Name(), w.Doc.State())
+	}
+	t.Cancel = true
+	raw, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	w.Doc.Private = raw
+	if w.Doc.Body, err = arm.Set(w.Doc.Body, "properties.provisioningState", "Cancelling"); err != nil {
+		return nil, err
+	}
+	return w.Doc.Body, nil
+}
+
+func listDeployments(_ context.Context, w *provider.Write) (any, error) {
+	t := readTask(w.Doc)
+	return map[string]any{"value": append([]deployment{}, t.Targets...)}, nil
+}
+
+// remediate finds the resources, writes them down, and puts one batch right at a
+// time.
+func (cfg Config) remediate(ctx context.Context, w *provider.Work) (time.Duration, error) {
+	t := readTask(w.Doc)
+	switch {
+	case w.Doc.Deleting:
+		return 0, w.Remove(ctx)
+	case w.Doc.State().Terminal():
+		return 0, nil
+	case t.Cancel:
+		return 0, w.Update(ctx, func(d *provider.Draft) { t.cancel(w.Now()); t.show(d, w.Now()); d.Cancel() })
+	}
+	var r remediation
+	if err := json.Unmarshal(w.Doc.Body, &r); err != nil {
+		return 0, fail(ctx, w, t, arm.Errorf(0, arm.CodeInvalidRequestContent, "The remediation cannot be read: %v.", err))
+	}
+	u, e := cfg.unit(ctx, r)
+	if e != nil {
+		return 0, fail(ctx, w, t, e)
+	}
+	if !t.Started {
+		return cfg.start(ctx, w, r, u)
+	}
+	return cfg.proceed(ctx, w, r, u, t)
+}
+
+func fail(ctx context.Context, w *provider.Work, t task, e *arm.Error) error {
+	return w.Update(ctx, func(d *provider.Draft) {
+		t.cancel(w.Now())
+		t.show(d, w.Now())
+		d.Set("properties.statusMessage", e.Message)
+		d.Fail(e)
+	})
+}
+
+// unit is the policy that is remediated.
+func (cfg Config) unit(ctx context.Context, r remediation) (*assignment.Unit, *arm.Error) {
+	set, err := cfg.Index.Current(ctx)
+	if err != nil {
+		return nil, arm.AsError(err)
+	}
+	a := set.Assignment(r.Properties.PolicyAssignmentID)
+	if a == nil || a.Problem != nil {
+		return nil, arm.Errorf(0, "InvalidRemediationPolicyAssignment", "The policy assignment '%s' is gone or cannot be evaluated.", r.Properties.PolicyAssignmentID)
+	}
+	for _, u := range a.Units {
+		if a.Initiative && !strings.EqualFold(u.ReferenceID, r.Properties.PolicyDefinitionReferenceID) {
+			continue
+		}
+		if e := u.Effect("", ""); !isModify(e) || u.Problem != nil {
+			return nil, arm.Errorf(0, "RemediationNotPossible", "The effect of the policy is '%s'. Only modify can be remediated here; deployIfNotExists needs template deployments.", e)
+		}
+		return u, nil
+	}
+	return nil, arm.Errorf(0, "InvalidRemediationPolicyDefinitionReferenceId",
+		"The policy assignment '%s' has no policy with the reference id '%s'.", a.ID, r.Properties.PolicyDefinitionReferenceID)
+}
+
+// start writes down what is to be done.
+func (cfg Config) start(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit) (time.Duration, error) {
+	reader, err := cfg.Engine.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !reader.Current {
+		return time.Second, nil // what does not comply is not known yet
+	}
+	t := task{Started: true}
+	err = reader.Rows(ctx, w.ID.Scope(), func(row compliance.Row) bool {
+		if row.State == compliance.NonCompliant && row.Unit.Assignment.ID.Equal(u.Assignment.ID) && row.Unit.Index == u.Index && r.selects(row) {
+			t.Targets = append(t.Targets, deployment{Resource: row.Resource, Location: row.Location, Status: waiting, Created: w.Now(), Updated: w.Now()})
+		}
+		return len(t.Targets) < r.Properties.ResourceCount
+	})
+	if err != nil {
+		return 0, err
+	}
+	return 0, w.Update(ctx, func(d *provider.Draft) { t.show(d, w.Now()); d.Set("properties.provisioningState", "Running") })
+}
+
+func (r remediation) selects(row compliance.Row) bool {
+	f := r.Properties.Filters
+	location := func(l string) bool { return arm.NormalLocation(l) == row.Location }
+	same := func(id string) bool { return strings.EqualFold(id, row.Resource) }
+	return (len(f.Locations) == 0 || slices.ContainsFunc(f.Locations, location)) && (len(f.ResourceIDs) == 0 || slices.ContainsFunc(f.ResourceIDs, same))
+}
+
+// proceed puts the next resources right, and ends the task when none is left or too
+// many have failed.
+func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t task) (time.Duration, error) {
+	done := 0
+	for i := range t.Targets {
+		if d := &t.Targets[i]; d.Status == waiting && done < r.Properties.ParallelDeployments {
+			cfg.modify(ctx, w, u, d)
+			done++
+		}
+	}
+	good, bad, left := t.counts()
+	limit := defaultThreshold
+	if p := r.Properties.FailureThreshold.Percentage; p != nil {
+		limit = *p
+	}
+	tooMany := bad > 0 && float64(bad) > limit*float64(len(t.Targets))
+	return 0, w.Update(ctx, func(d *provider.Draft) {
+		switch {
+		case tooMany || left == 0 && bad > 0 && good == 0:
+			t.cancel(w.Now())
+			t.show(d, w.Now())
+			d.Fail(arm.Errorf(0, "RemediationFailed", "%d of %d resources could not be remediated. POST listDeployments names them with the reasons.", bad, len(t.Targets)))
+		case left == 0:
+			t.show(d, w.Now())
+			d.Succeed()
+		default:
+			t.show(d, w.Now())
+		}
+	})
+}
+
+// modify puts one resource right, as the control plane, through the pipeline: other
+// policies still have their say.
+func (cfg Config) modify(ctx context.Context, w *provider.Work, u *assignment.Unit, d *deployment) {
+	err := cfg.modifyOne(ctx, w, u, d.Resource)
+	d.Updated, d.Status = w.Now(), succeeded
+	if err != nil {
+		e := arm.AsError(err)
+		d.Status, d.Error = failed, &failure{e.Code, e.Message}
+	}
+}
+
+func (cfg Config) modifyOne(ctx context.Context, w *provider.Work, u *assignment.Unit, resource string) error {
+	var body json.RawMessage
+	err := w.Store.View(ctx, func(tx store.ReadTx) error {
+		doc, err := tx.Get(strings.ToLower(resource))
+		if err != nil {
+			return err
+		}
+		body, err = modified(&assignment.World{Tx: tx, Now: w.Now(), Facts: cfg.Facts}, u, doc)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // gone: there is nothing to put right
+	}
+	if err != nil || body == nil {
+		return err
+	}
+	id, err := arm.ParseID(resource)
+	if err != nil {
+		return err
+	}
+	_, err = w.Client.Put(ctx, id, body)
+	return err
+}
+
+// modified is a document as the policy wants it; nil if it complies by now.
+func modified(world *assignment.World, u *assignment.Unit, doc *store.Document) (json.RawMessage, error) {
+	s, err := world.Subject(doc, "")
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := u.Evaluate(s)
+	if err != nil || v.State != policy.Hit || v.Changes == nil {
+		return nil, err
+	}
+	changed, conflicts := policy.Apply(s.Resource, policy.Assigned{ID: u.Assignment.ID.String(), Changes: v.Changes})
+	if len(conflicts) > 0 {
+		return nil, arm.Errorf(http.StatusConflict, "RemediationConflict", "'%s' cannot be changed: %s.", conflicts[0].Field, conflicts[0].Reason)
+	}
+	return json.RawMessage(changed.Root().AsPlain().JSON()), nil
+}
+
+func (t *task) counts() (good, bad, left int) {
+	for _, d := range t.Targets {
+		switch d.Status {
+		case succeeded:
+			good++
+		case failed:
+			bad++
+		case waiting:
+			left++
+		}
+	}
+	return good, bad, left
+}
+
+// cancel gives up what has not begun.
+func (t *task) cancel(now time.Time) {
+	for i := range t.Targets {
+		if t.Targets[i].Status == waiting {
+			t.Targets[i].Status, t.Targets[i].Updated = canceled, now
+		}
+	}
+}
+
+// show writes the task and what clients see of it.
+func (t *task) show(d *provider.Draft, now time.Time) {
+	good, bad, _ := t.counts()
+	d.SetPrivate(t)
+	d.Set("properties.lastUpdatedOn", now)
+	d.Set("properties.deploymentStatus", map[string]int{"totalDeployments": len(t.Targets), "successfulDeployments": good, "failedDeployments": bad})
+	d.Set("properties.statusMessage", fmt.Sprintf("%d of %d resources are done.", good+bad, len(t.Targets)))
+}
