@@ -129,8 +129,11 @@ func (d Dir) Running() (Server, bool, error) {
 	return s, err == nil && start == s.StartTime, nil
 }
 
+var errEnded = errors.New("has ended and is only waited for")
+
 // startTime reads field 22 of /proc/PID/stat. The second field may hold spaces
-// and parentheses, so fields are counted from its last parenthesis.
+// and parentheses, so fields are counted from its last parenthesis. A process
+// that was killed but whose parent has not noticed yet runs no more.
 func startTime(pid int) (uint64, error) {
 	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -140,6 +143,9 @@ func startTime(pid int) (uint64, error) {
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {
 		return 0, fmt.Errorf("process %d: unexpected stat line", pid)
+	}
+	if state := fields[0]; state == "Z" || state == "X" {
+		return 0, fmt.Errorf("process %d: %w", pid, errEnded)
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
 }

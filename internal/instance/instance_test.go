@@ -1,10 +1,14 @@
 package instance
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"strconv"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestASecondServerIsKeptOut(t *testing.T) {
@@ -52,4 +56,46 @@ func TestADeadServersRecordIsNotBelieved(t *testing.T) {
 	if _, running, _ := dir.Running(); running {
 		t.Error("a record with another start time was believed")
 	}
+}
+
+// A server that was killed stays in the process table until its parent looks,
+// which the first process of some containers never does.
+func TestAKilledServerDoesNotRun(t *testing.T) {
+	dir := Dir(t.TempDir())
+	if err := dir.Make(); err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command("cat")
+	input, err := server.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	start, err := startTime(server.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(Server{PID: server.Process.Pid, StartTime: start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir.record(), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, running, err := dir.Running(); err != nil || !running {
+		t.Fatalf("before the kill: running %v, %v", running, err)
+	}
+	if err := server.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Waitid(unix.P_PID, server.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, running, err := dir.Running(); err != nil || running {
+		t.Errorf("after the kill: running %v, %v", running, err)
+	}
+	_ = server.Wait()
 }
