@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/azure"
@@ -184,8 +185,8 @@ func (d *Driver) copyLog(ctx context.Context, run *Run) {
 		for _, raw := range page.Events {
 			var e Event
 			if json.Unmarshal(raw, &e) == nil {
-				if e.Step == "" {
-					e.Step = e.Stage // the builder's own stages: base, seal
+				if e.Step == "" { // the builder's own stages: source, base, seal
+					e.Message = strings.TrimSpace(e.Stage + "  " + e.Message)
 				}
 				e.Stage = StageBuild
 				d.Log(e)
