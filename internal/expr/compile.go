@@ -55,6 +55,31 @@ type Env struct {
 	stack []Value // arguments of the calls in progress
 	vars  []Value // lambda variables in scope
 	steps int     // lambda bodies evaluated so far
+	made  int     // what functions have produced since Reset
+}
+
+// MaxProduced bounds what the functions called with one Env may produce until it
+// is Reset: elements of arrays and objects, and 64 bytes of text counting as one.
+const MaxProduced = 1_000_000
+
+var errProduced = fmt.Errorf("the functions produce more than %d elements", MaxProduced)
+
+// Reset lets the functions produce anew; a caller that evaluates several programs
+// for one purpose calls it once.
+func (e *Env) Reset() { e.made = 0 }
+
+// charge counts what a function produced.
+func (e *Env) charge(v Value) error {
+	switch v.Kind() {
+	case value.String:
+		e.made += len(v.Str()) >> 6
+	case value.Array, value.Object:
+		e.made += v.Len()
+	}
+	if e.made > MaxProduced {
+		return errProduced
+	}
+	return nil
 }
 
 // Program is a compiled expression; it is immutable.
@@ -71,13 +96,14 @@ type Compiler struct {
 	binder  Binder
 	text    string
 	lambdas []string // names of the lambda variables in scope
+	env     Env      // for what is computed when compiling
 }
 
 // Compile compiles a parsed expression. Unknown functions, functions of another
 // dialect and wrong numbers of arguments are reported together, joined. binder
 // may be nil.
 func Compile(text string, node Node, dialect Dialect, binder Binder) (*Program, error) {
-	c := &Compiler{dialect: dialect, binder: binder, text: text}
+	c := &Compiler{dialect: dialect, binder: binder, text: text, env: Env{made: MaxProduced - maxFolded}}
 	code, err := c.compile(node)
 	if err != nil {
 		return nil, err
@@ -267,6 +293,10 @@ func (c *Compiler) args(call *Call) ([]compiled, error) {
 	return args, errors.Join(errs...)
 }
 
+// maxFolded bounds what is computed when compiling one expression, since that
+// stays in memory with the program; the rest is left to run time.
+const maxFolded = 2_000
+
 // pureCall computes now what depends on constants only; if that fails it is left
 // to run time, because the branch may never be taken.
 func (c *Compiler) pureCall(call *Call, fn *Function, args []compiled) compiled {
@@ -276,7 +306,7 @@ func (c *Compiler) pureCall(call *Call, fn *Function, args []compiled) compiled 
 			return compiled{run: code}
 		}
 	}
-	if v, err := code(new(Env)); err == nil {
+	if v, err := code(&c.env); err == nil {
 		return constant(v)
 	}
 	return compiled{run: code}
@@ -319,6 +349,9 @@ func (c *Compiler) evaluated(call *Call, name string, args []compiled, fn func(*
 		}
 		v, err := fn(env, env.stack[base:])
 		env.stack = env.stack[:base]
+		if err == nil {
+			err = env.charge(v)
+		}
 		if err != nil {
 			return Value{}, located(err, text, at, name)
 		}

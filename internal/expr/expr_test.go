@@ -214,17 +214,18 @@ func TestErrors(t *testing.T) {
 		{`[range(0, 10001)]`, "range", "10000", 1},
 		{`[json('{')]`, "json", "not JSON", 1},
 		{`[dateTimeAdd('2020-01-01', 'P1Y', 'q')]`, "dateTimeAdd", "unknown date format", 1},
+		{`[length(createArray(` + strings.TrimSuffix(strings.Repeat("range(0,10000),", 150), ",") + `))]`, "range", "more than 1000000", 1520},
 		{`[` + strings.Repeat("int(", 200) + strings.Repeat(")", 200) + `]`, "", "deeper than 128", 513},
 	}
 	for _, tt := range tests {
 		_, err := eval(tt.text, Policy)
 		var e *Error
 		if !errors.As(err, &e) {
-			t.Errorf("%s: error %v, want an *Error", tt.text, err)
+			t.Errorf("%.80s: error %v, want an *Error", tt.text, err)
 			continue
 		}
 		if e.Function != tt.function || e.Offset != tt.offset || !strings.Contains(e.Reason, tt.reason) {
-			t.Errorf("%s: %q at %d: %s; want %q at %d: %s", tt.text, e.Function, e.Offset, e.Reason, tt.function, tt.offset, tt.reason)
+			t.Errorf("%.80s: %q at %d: %s; want %q at %d: %s", tt.text, e.Function, e.Offset, e.Reason, tt.function, tt.offset, tt.reason)
 		}
 	}
 }

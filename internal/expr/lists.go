@@ -210,6 +210,12 @@ func union(args []Value) (Value, error) {
 		}
 		return merged, nil
 	}
+	total := 0
+	for _, a := range args {
+		if total += a.Len(); total > maxElems {
+			return Value{}, errTooMany
+		}
+	}
 	var elems []Value
 	seen := set{}
 	for _, a := range args {

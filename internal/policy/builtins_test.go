@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -193,4 +194,60 @@ func BenchmarkBuiltInsOverVM(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(evaluated), "ns/rule")
 	b.ReportMetric(float64(evaluated)/float64(b.N), "rules")
 	b.Logf("states %v", states)
+}
+
+// TestBuiltInsAgreeWithTheirExplanation evaluates every public definition over
+// some documents, one after another so that what is shared between definitions
+// and documents is exercised, and compares with the plan that shares nothing.
+func TestBuiltInsAgreeWithTheirExplanation(t *testing.T) {
+	var resources []*Resource
+	for _, text := range []string{
+		sample.VM,
+		strings.Replace(sample.VM, "Canonical", "Other", 1),
+		`{"type":"Microsoft.Storage/storageAccounts","location":"x","kind":"StorageV2","sku":{"name":"Standard_LRS"},"properties":{"minimumTlsVersion":"TLS1_0","networkAcls":{"defaultAction":"Allow","ipRules":[{"value":"1.2.3.4"}]}}}`,
+		`{"type":"Microsoft.Network/networkSecurityGroups","location":"x","properties":{"securityRules":[{"properties":{"access":"Allow","direction":"Inbound","destinationPortRange":"22","sourceAddressPrefix":"*"}}]}}`,
+		`{"type":"Microsoft.KeyVault/vaults","location":"x","tags":{},"properties":{"enableSoftDelete":false}}`,
+	} {
+		r, err := ParseResource(text, "2023-01-01")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resources = append(resources, r)
+	}
+	context, err := value.Parse(`{"utcNow":"2026-11-22T00:00:00Z","resourceGroup":{"name":"g","tags":{}},"subscription":{"subscriptionId":"s","tags":{}},"policy":{"assignmentId":"a"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for name, text := range builtins(t, "policyDefinitions") {
+		def, err := ParseDefinition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		def.Mode = "All"
+		p, err := Compile(def, Options{Aliases: alias.Default(), TolerateUnknownAliases: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range resources {
+			in := Input{Resource: r, Context: context}
+			v, tree := p.Explain(in)
+			disabled := v.State == None && v.Reason != ""
+			if v.State == Failed || disabled {
+				continue
+			}
+			if tree.Held != (v.State == Hit) {
+				t.Errorf("%s over %s: %s, the explanation says held=%v", name, r.Type(), v.State, tree.Held)
+			}
+			if types := p.Types(); v.State == Hit && types != nil && !slices.Contains(types, value.LowerASCII(r.Type())) {
+				t.Errorf("%s holds for %s, which is not among its types %v", name, r.Type(), types)
+			}
+			if tree.Held {
+				held++
+			}
+		}
+	}
+	if held < 100 {
+		t.Errorf("only %d times did a rule hold", held)
+	}
 }

@@ -49,6 +49,7 @@ var frames = sync.Pool{New: func() any { return new(frame) }}
 func newFrame(slots int, in *Input) *frame {
 	f := frames.Get().(*frame)
 	f.env.Host = f
+	f.env.Reset()
 	f.doc, f.primary, f.context = in.Resource, in.Resource, in.Context
 	f.visited, f.problem, f.notes = 0, nil, nil
 	for len(f.elems) < slots {
