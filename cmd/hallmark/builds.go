@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"hallmark.dev/hallmark/internal/base"
 	"hallmark.dev/hallmark/internal/build"
+	"hallmark.dev/hallmark/internal/build/machine"
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/control"
 	"hallmark.dev/hallmark/internal/rp/imagebuilder"
+	"hallmark.dev/hallmark/internal/vm"
 )
 
 // engineVersion is part of every cached layer's key: raise it when the same
@@ -28,14 +31,47 @@ func (s *server) openBuilder(ctx context.Context) (*build.Builder, error) {
 	}
 	b.CacheLimit = int64(s.cfg.CacheGiB) << 30
 	b.Network = s.stepNetwork
-	cleaned, err := b.Sweep(ctx)
+	machines, err := s.stepMachines(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("clean up after builds that were killed: %w", err)
+		return nil, err
+	}
+	b.VM = machines
+	var cleaned []string
+	// Machines first: they write to what the builder sweeps.
+	for _, sweep := range []func(context.Context) ([]string, error){machines.Sweep, b.Sweep} {
+		lines, err := sweep(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("clean up after builds that were killed: %w", err)
+		}
+		cleaned = append(cleaned, lines...)
 	}
 	for _, line := range cleaned {
 		s.log.Info("swept", "what", line)
 	}
 	return b, nil
+}
+
+// stepMachineCount is how many steps run in machines at the same time.
+const stepMachineCount = 8
+
+// stepAddresses are kept for machines that run build steps.
+func (s *server) stepAddresses() []netip.Addr {
+	return machine.Addresses(s.network.Config().Machines, stepMachineCount)
+}
+
+// stepMachines runs build steps that need a booted machine.
+func (s *server) stepMachines(ctx context.Context) (*machine.Runner, error) {
+	accelerator, err := vm.Choose(ctx, s.cfg.Accelerator, filepath.Join(s.dir.Machines(), "accelerator.json"))
+	if err != nil {
+		return nil, err
+	}
+	resolvers, err := network.Resolvers()
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.network.Config()
+	return &machine.Runner{Dir: filepath.Join(s.dir.Builds(), "machines"), Network: s.network, Subnet: cfg.Machines, Gateway: cfg.Gateway(),
+		Addresses: s.stepAddresses(), Nameservers: resolvers, Accel: accelerator.Accel, CPUs: s.cfg.MachineCores, MemoryMiB: s.cfg.MachineMemoryMiB}, nil
 }
 
 // builders are the provider that builds images, and the one that shows what

@@ -44,7 +44,7 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 	}
 	return append(builders,
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
-		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines}),
+		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines, Reserved: s.stepAddresses()}),
 		compute.New(machines),
 		gallery.New(gallery.Config{Bytes: s.images, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
 		pipelines,

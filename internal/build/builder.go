@@ -28,20 +28,23 @@ type Resolver interface {
 type VMRunner interface {
 	// RunStep boots a machine whose disk is the overlay at s.Image, runs the step,
 	// shuts the machine down cleanly and answers the step's exit code. When it
-	// returns, nothing of the machine is left and every byte is in the overlay.
-	// Steps of each Kind come; File, CACertificate and Tattoo are to be uploaded.
+	// returns, nothing of the machine is left and every byte is in the overlay,
+	// also after a step that failed: its state is kept to be looked into.
 	RunStep(ctx context.Context, s VMStep) (exitCode int, err error)
 }
 
 // VMStep is what a VMRunner needs.
 type VMStep struct {
-	Run     string
-	Image   string // a qcow2 overlay, writable
-	Step    Step
+	Run   string
+	Image string // a qcow2 overlay, writable
+	Step  Step   // for its name and its time limit, which begins when the machine is up
+	// Command runs as root in /, with Env and nothing else but HOME, USER and
+	// LOGNAME in its environment, and without input.
+	Command []string
 	Env     map[string]string
-	Secrets []Secret  // to be placed at /run/secrets, in memory
-	Proxy   string    // see Plan
-	Output  io.Writer // masks secrets by itself
+	Files   map[string][]byte // to be placed in /run/hallmark, in memory, executable
+	Secrets []Secret          // to be placed in /run/secrets, in memory that is never swapped
+	Output  io.Writer         // masks secrets by itself
 }
 
 // Builder runs plans in one data directory. Fill in the fields before the first

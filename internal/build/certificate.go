@@ -98,5 +98,7 @@ func addCertificates(t tree, text []byte) (string, error) {
 		}
 		return store.command, nil
 	}
-	return "", errors.New("the image has neither update-ca-certificates nor update-ca-trust; install the package ca-certificates in an earlier step")
+	return "", errNoTrustStore
 }
+
+var errNoTrustStore = errors.New("the image has neither update-ca-certificates nor update-ca-trust; install the package ca-certificates in an earlier step")

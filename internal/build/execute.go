@@ -41,15 +41,9 @@ func (r *runner) execute(ctx context.Context, s Step, m mounted, out io.Writer, 
 }
 
 func placeFile(ctx context.Context, t tree, s Step, digest string) error {
-	content := s.Content
-	if s.Source != "" {
-		var err error
-		if content, err = os.ReadFile(s.Source); err != nil {
-			return err
-		}
-		if sum(content) != digest {
-			return fmt.Errorf("%s changed while the build ran", s.Source)
-		}
+	content, err := fileContent(s, digest)
+	if err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -135,7 +129,7 @@ func (r *runner) newJob(ctx context.Context, s Step, m mounted) (job, error) {
 		return job{}, err
 	}
 	j.binds = []bind{
-		{host: filepath.Join(private, "hallmark"), guest: "/run/hallmark"},
+		{host: filepath.Join(private, "hallmark"), guest: runDir},
 		{host: filepath.Join(private, "secrets"), guest: "/run/secrets"},
 		{host: filepath.Join(private, "hallmark", "resolv.conf"), guest: "/etc/resolv.conf"},
 	}
@@ -183,9 +177,9 @@ func script(s Step) []byte {
 // interpreter runs a script without a first line that names one with sh.
 func interpreter(s Step) []string {
 	if strings.HasPrefix(string(script(s)), "#!") {
-		return []string{"/run/hallmark/step"}
+		return []string{runDir + "/step"}
 	}
-	return []string{"/bin/sh", "/run/hallmark/step"}
+	return []string{"/bin/sh", runDir + "/step"}
 }
 
 // stepEnv is the recipe's environment over what this host adds.
@@ -200,7 +194,7 @@ func hostEnv(p Plan) map[string]string {
 		"PATH":            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"DEBIAN_FRONTEND": "noninteractive",
 		"LANG":            "C.UTF-8",
-		"APT_CONFIG":      "/run/hallmark/apt.conf",
+		"APT_CONFIG":      runDir + "/apt.conf",
 	}
 	if p.Proxy == "" {
 		return env

@@ -132,7 +132,7 @@ func (r *runner) fill(ctx context.Context, i int, s Step, parent layer, path, co
 	case s.Kind == grow:
 		return r.at(PointStepRun, func() error { return r.images.grow(ctx, path) })
 	case s.Isolation == InVM:
-		return r.inMachine(ctx, i, s, parent, path)
+		return r.inMachine(ctx, i, s, parent, path, content)
 	}
 	err = r.inRoot(ctx, i, s, parent, path, content)
 	if !errors.Is(err, errBootChanged) {
@@ -145,7 +145,7 @@ func (r *runner) fill(ctx context.Context, i int, s Step, parent layer, path, co
 	if err := r.images.overlay(ctx, path, parent.File, parent.Format, size); err != nil {
 		return err
 	}
-	return r.inMachine(ctx, i, s, parent, path)
+	return r.inMachine(ctx, i, s, parent, path, content)
 }
 
 // errBootChanged means that a step changed what a foreign image boots from; its
@@ -228,20 +228,21 @@ func validExit(s Step, code int) bool {
 	return false
 }
 
-func (r *runner) inMachine(ctx context.Context, i int, s Step, parent layer, path string) error {
+func (r *runner) inMachine(ctx context.Context, i int, s Step, parent layer, path, content string) error {
 	if r.VM == nil {
 		return fmt.Errorf("%w: no runner for machines is configured", ErrNeedsVM)
+	}
+	step, err := r.vmStep(s, path, content)
+	if err != nil {
+		return err
 	}
 	log, err := r.openLog(i, s)
 	if err != nil {
 		return err
 	}
+	step.Output = log
 	code := -1
-	err = r.at(PointStepRun, func() (err error) {
-		code, err = r.VM.RunStep(ctx, VMStep{Run: r.run, Image: path, Step: s, Env: environment(r.plan, s),
-			Secrets: r.plan.Secrets, Proxy: r.plan.Proxy, Output: log})
-		return err
-	})
+	err = r.at(PointStepRun, func() (err error) { code, err = r.VM.RunStep(ctx, step); return err })
 	if logErr := log.Close(); err == nil {
 		err = logErr
 	}

@@ -122,8 +122,7 @@ func (s Step) command() string {
 	case s.Kind == Shell && len(s.Inline) > 0:
 		return strings.Join(s.Inline, "; ")
 	case s.Kind == Shell:
-		first, _, _ := strings.Cut(strings.TrimSpace(string(s.Script)), "\n")
-		return fmt.Sprintf("script of %d bytes (%s)", len(s.Script), first)
+		return fmt.Sprintf("script of %d bytes (%s)", len(s.Script), firstLine(string(s.Script)))
 	case s.Kind == File:
 		return "write " + s.Dest
 	case s.Kind == CACertificate:
@@ -132,6 +131,16 @@ func (s Step) command() string {
 		return "write /etc/hallmark/tattoo"
 	}
 	return string(s.Kind)
+}
+
+// firstLine is the first line of a script that says what it does.
+func firstLine(script string) string {
+	for line := range strings.Lines(script) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "set -") {
+			return line
+		}
+	}
+	return "empty"
 }
 
 var (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -90,7 +89,7 @@ func (s *session) shellAfter(ctx context.Context, id string, failed error) error
 	if err != nil || run.BuildRunID == "" || run.Error == nil || run.Error.Code != "BuildFailed" {
 		return failed
 	}
-	s.app.progress("hallmark: %s\nA shell in the failed state; leave it with exit:", strings.TrimSpace(run.Error.Message))
+	s.app.progress("\nA shell in the failed state; leave it with exit:")
 	if err := s.app.enterFailed(ctx, run.BuildRunID); err != nil {
 		s.app.progress("hallmark: %v", err)
 	}
