@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,6 +171,10 @@ func (w *world) consistent() {
 			}
 		}
 	}
+	// A child that another test is starting has copies of our files, and of their
+	// locks, until it becomes its own program.
+	syscall.ForkLock.RLock()
+	syscall.ForkLock.RUnlock() //nolint:staticcheck // waiting is all that is wanted
 	entries, err := w.Cache(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
