@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/attest"
+	"hallmark.dev/hallmark/internal/azure"
 	"hallmark.dev/hallmark/internal/image"
 	"hallmark.dev/hallmark/internal/lineage"
 	"hallmark.dev/hallmark/internal/pipeline"
@@ -30,7 +31,7 @@ type findings []finding
 
 func (f *findings) add(check string, err error, detail string) {
 	if err != nil {
-		detail = err.Error()
+		detail = azure.Message(err)
 	}
 	*f = append(*f, finding{check, err == nil, detail})
 }
