@@ -33,7 +33,7 @@ func (a *App) auditCommand() *cobra.Command {
 	o.register(c)
 	flags := c.Flags()
 	flags.StringVar(&o.format, "format", "", "the report's format: "+strings.Join(audit.Formats(), ", ")+" (default: what --output says)")
-	flags.StringVar(&o.failOn, "fail-on", "", "exit with 4 when there is a finding of these: "+strings.Join(audit.FailOnWords(), ", "))
+	flags.StringVar(&o.failOn, "fail-on", "", "exit with 4 when there is a finding of these (default non-compliant): "+strings.Join(audit.FailOnWords(), ", "))
 	flags.StringVar(&o.team, "team-tag", "team", "the tag that names a resource's team")
 	flags.StringSliceVar(&o.galleries, "gallery", nil, "count only images of these galleries as approved")
 	flags.IntVar(&o.current, "current", 0, "how many of the newest versions count as approved (default: what each version's tag says)")
