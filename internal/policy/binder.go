@@ -156,7 +156,7 @@ func (b binder) inScope(s *scope, name string) (expr.Bound, bool, error) {
 func elementPath(r *ref, p path) expr.Bound {
 	slot, segments := r.slot, p[0]
 	return expr.Bound{Code: func(env *expr.Env) (Value, error) {
-		return walk(env.Host.(*frame).elems[slot], segments), nil
+		return *value.Walk(env.Host.(*frame).elems[slot], segments), nil
 	}}
 }
 

@@ -246,7 +246,7 @@ func (t *countTest) explainWhere(f *frame) []*Explanation {
 	counting := *t
 	counting.where = recorder{t.where, &shown}
 	quiet := *f
-	quiet.elems = append([]Value(nil), f.elems...)
+	quiet.elems = append([]*Value(nil), f.elems...)
 	quiet.env.Host = &quiet
 	counting.count(&quiet)
 	return shown

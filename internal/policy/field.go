@@ -127,7 +127,7 @@ func (r *ref) value(f *frame) *Value {
 		if groups == nil || r.level >= len(groups.path) {
 			return &nothing
 		}
-		return value.Walk(&f.elems[r.slot], groups.path[r.level])
+		return value.Walk(f.elems[r.slot], groups.path[r.level])
 	}
 	switch r.special {
 	case bySpecialNone:
@@ -226,7 +226,7 @@ func (r *ref) groups(f *frame) (*Value, path) {
 		if p == nil || r.level >= len(p.path) {
 			return &nothing, path{nil}
 		}
-		return &f.elems[r.slot], p.path[r.level:]
+		return f.elems[r.slot], p.path[r.level:]
 	}
 	if p != nil && (r.short.properties == nil || !value.Walk(&doc.root, p.path[0]).IsUndefined()) {
 		return &doc.root, p.path

@@ -22,8 +22,8 @@ type frame struct {
 	doc     *Resource // what field: reads
 	primary *Resource // what field() reads
 	context Value
-	elems   []Value // the current elements of the counts in progress
-	scratch Value   // of a field that is computed
+	elems   []*Value // the current elements of the counts in progress
+	scratch Value    // of a field that is computed
 
 	// the object that documentValue walked to last
 	parent    *Value
@@ -53,7 +53,7 @@ func newFrame(slots int, in *Input) *frame {
 	f.doc, f.primary, f.context = in.Resource, in.Resource, in.Context
 	f.visited, f.problem, f.notes = 0, nil, nil
 	for len(f.elems) < slots {
-		f.elems = append(f.elems, Value{})
+		f.elems = append(f.elems, &nothing)
 	}
 	return f
 }
@@ -61,7 +61,9 @@ func newFrame(slots int, in *Input) *frame {
 func (f *frame) release() {
 	f.doc, f.primary, f.context, f.problem, f.notes = nil, nil, Value{}, nil, nil
 	f.parent, f.parentDoc, f.scratch = nil, nil, Value{}
-	clear(f.elems)
+	for i := range f.elems {
+		f.elems[i] = &nothing
+	}
 	frames.Put(f)
 }
 

@@ -70,9 +70,6 @@ func newSegment(name string) segment {
 	return segment{Key: value.NewKey(name), Index: -1}
 }
 
-// walk follows segments from v; Undefined where they lead nowhere.
-func walk(v Value, segments []segment) Value { return *value.Walk(&v, segments) }
-
 // stars returns how many [*] the path has.
 func (p path) stars() int { return len(p) - 1 }
 

@@ -270,7 +270,7 @@ func (t *countTest) elements(f *frame, v *Value, groups path, slot int, n *int) 
 			f.fail(t.from.Count.path, errBudget)
 			return false
 		}
-		f.elems[slot] = elems[i]
+		f.elems[slot] = &elems[i]
 		if !innermost {
 			if !t.countIn(f, &elems[i], groups[1:], slot+1, n) {
 				return false

@@ -31,12 +31,27 @@ func hasWildcard(s string) bool {
 // Match reports whether the whole of s matches.
 func (p Like) Match(s string) bool {
 	if p.simple {
-		return HasPrefixFold(s, p.prefix)
+		return p.matchPrefix(s)
 	}
 	if isASCII(s) {
 		return wild(p.pattern, s)
 	}
 	return wild(p.pattern, Fold(s))
+}
+
+// matchPrefix needs no folding as long as s is ASCII where it is looked at.
+func (p Like) matchPrefix(s string) bool {
+	for i := 0; i < len(p.prefix); i++ {
+		switch {
+		case i >= len(s):
+			return false
+		case s[i] >= 0x80:
+			return HasPrefixFold(s, p.prefix)
+		case lower[s[i]] != p.prefix[i]:
+			return false
+		}
+	}
+	return true
 }
 
 // wild matches a folded pattern against s, whose ASCII letters may have any
