@@ -87,7 +87,24 @@ func (h Host) claim(image string, readOnly bool) (*Mount, error) {
 	if err := os.WriteFile(filepath.Join(dir, recordName), record, 0o600); err != nil {
 		return nil, errors.Join(err, m.Discard())
 	}
+	if err := share(dir); err != nil {
+		return nil, errors.Join(err, m.Discard())
+	}
 	return m, nil
+}
+
+// share makes a directory a shared mount of itself (mount_namespaces(7)). Any
+// process may make a mount namespace while we have an image mounted, and gets a
+// copy of our mount with it; where ours is shared, unmounting it here unmounts it
+// there, and the file system is released when we say so.
+func share(dir string) error {
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("binding %s: %w", dir, err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("sharing %s: %w", dir, err)
+	}
+	return nil
 }
 
 func newDirectory(parent string) (string, error) {

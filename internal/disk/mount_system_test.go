@@ -276,3 +276,33 @@ func nothingLeft(t *testing.T, dir string) {
 		t.Errorf("%s still holds %v, %v", dir, entries, err)
 	}
 }
+
+// Any program on the host may make a mount namespace while an image is mounted;
+// it must not keep the image from being released.
+func TestAnotherMountNamespaceHoldsNothing(t *testing.T) {
+	needSystem(t)
+	layer := overlay(t, newImage(t))
+	m, err := Host{Dir: t.TempDir()}.Mount(t.Context(), layer, QCOW2, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", "echo ready; exec sleep 300")
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		other.Process.Kill()
+		other.Wait()
+	}()
+	if _, err := out.Read(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	tool(t, "qemu-img", "check", layer)
+}

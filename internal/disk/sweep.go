@@ -90,6 +90,10 @@ func tryLock(path string) (*os.File, error) {
 func cleanDirectory(dir string) error {
 	points, err := mountsBelow(dir)
 	for _, p := range slices.Backward(points) {
+		if p == dir { // a mount of itself: whoever has a file open in it loses nothing
+			err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW))
+			continue
+		}
 		err = errors.Join(err, unmountFirmly(p))
 	}
 	loops, loopErr := loopsBelow(dir)
@@ -108,7 +112,8 @@ func cleanDirectory(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// mountsBelow lists mount points below dir in the order they were mounted.
+// mountsBelow lists dir, where it is a mount point, and the mount points below
+// it, in the order they were mounted.
 func mountsBelow(dir string) ([]string, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -118,7 +123,7 @@ func mountsBelow(dir string) ([]string, error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		if point := mountPoint(lines.Text()); strings.HasPrefix(point, dir+"/") {
+		if point := mountPoint(lines.Text()); point == dir || strings.HasPrefix(point, dir+"/") {
 			points = append(points, point)
 		}
 	}
