@@ -17,7 +17,9 @@ build:
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-test: setup vet
+test:
+	@scripts/setup --tests
+	$(MAKE) --no-print-directory vet
 	scripts/test
 
 # The tests that need no root, no machine and no network.
