@@ -174,3 +174,28 @@ func List(ctx context.Context, s Store, q Query) (ds []*Document, err error) {
 	})
 	return ds, err
 }
+
+// eachPage is how many documents Each has in memory: some megabytes at the most.
+const eachPage = 500
+
+// Each calls f with every document that List would return, in the same order,
+// reading page by page: what looks at everything must not hold everything.
+// q.Limit is not regarded. An error of f ends it and is returned as it is.
+func Each(tx ReadTx, q Query, f func(*Document) error) error {
+	q.Limit = eachPage
+	for {
+		page, err := tx.List(q)
+		if err != nil {
+			return err
+		}
+		for _, d := range page {
+			if err := f(d); err != nil {
+				return err
+			}
+		}
+		if len(page) < q.Limit {
+			return nil
+		}
+		q.After = page[len(page)-1].Key
+	}
+}

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"an update reads its own writes":                 ownWrites,
 		"documents are copies":                           copies,
 		"lists select and page in key order":             lists,
+		"each goes through every page":                   each,
 		"a prefix is not a pattern":                      prefixIsText,
 		"since keeps the newest change of each document": since,
 		"pruned history is said to be pruned":            pruned,
@@ -242,6 +243,35 @@ func lists(t *testing.T, s store.Store) {
 		if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
 			t.Errorf("%s (-want +got) %v\n%s", name, err, diff)
 		}
+	}
+}
+
+// each needs more documents than a page of store.Each holds.
+func each(t *testing.T, s store.Store) {
+	var want []string
+	var all []*store.Document
+	for i := range 1203 {
+		all = append(all, Doc(fmt.Sprintf("vm-%04d", i)))
+		want = append(want, all[i].ARMID().Name())
+	}
+	put(t, s, store.Absent, all...)
+	for after, want := range map[string][]string{"": want, all[201].ID: want[202:]} {
+		var got []string
+		err := s.View(t.Context(), func(tx store.ReadTx) error {
+			return store.Each(tx, store.Query{Type: all[0].Type, After: after, Limit: 7}, func(d *store.Document) error {
+				got = append(got, d.ARMID().Name())
+				return nil
+			})
+		})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("after %q (-want +got) %v\n%s", after, err, diff)
+		}
+	}
+	enough := errors.New("enough")
+	if err := s.View(t.Context(), func(tx store.ReadTx) error {
+		return store.Each(tx, store.Query{}, func(*store.Document) error { return enough })
+	}); !errors.Is(err, enough) {
+		t.Errorf("the error of f is lost: %v", err)
 	}
 }
 
