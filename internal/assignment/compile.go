@@ -42,7 +42,7 @@ type reading struct {
 }
 
 func (c *compiler) read(tx store.ReadTx) (*Set, error) {
-	set := &Set{byScope: map[string][]*Assignment{}, byKey: map[string]*Assignment{}, exemptions: map[string][]*Exemption{}}
+	set := &Set{byScope: map[string][]*Assignment{}, byKey: map[string]*Assignment{}, byShort: map[string]*Assignment{}, exemptions: map[string][]*Exemption{}}
 	var err error
 	if set.Epoch, err = epoch(tx); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (r *reading) assignments() error {
 		}
 		r.set.Assignments = append(r.set.Assignments, a)
 		r.set.byScope[a.Scope.Key()] = append(r.set.byScope[a.Scope.Key()], a)
-		r.set.byKey[d.Key] = a
+		r.set.byKey[d.Key], r.set.byShort[a.Key] = a, a
 	}
 	return nil
 }
@@ -83,7 +83,8 @@ func (r *reading) assignments() error {
 // store's.
 func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	id := d.ARMID()
-	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location}
+	short := sha256.Sum256([]byte(d.Key))
+	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8])}
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%d\x00", d.Revision)
 	if a.Scope.Kind() == arm.KindManagementGroup {

@@ -19,6 +19,7 @@ type Set struct {
 
 	byScope    map[string][]*Assignment
 	byKey      map[string]*Assignment
+	byShort    map[string]*Assignment
 	exemptions map[string][]*Exemption // by the assignment's key
 }
 
@@ -33,6 +34,9 @@ func (s *Set) Unchanged(tx store.ReadTx) (bool, error) {
 func (s *Set) Assignment(id string) *Assignment {
 	return s.byKey[strings.ToLower(strings.TrimSuffix(id, "/"))]
 }
+
+// Named is the assignment with this Key, or nil.
+func (s *Set) Named(key string) *Assignment { return s.byShort[key] }
 
 // At are the assignments that cover a resource or scope, outermost scope first:
 // their scope contains it and none of their notScopes does.
@@ -76,6 +80,9 @@ type Assignment struct {
 	Enforced   bool
 	Units      []*Unit
 	Location   string
+	// Key is a short name, the same for the same id: ids are long, and a verdict is
+	// kept for each resource and assignment.
+	Key string
 	// Generation changes whenever a verdict of the assignment could: with its own
 	// document, with what it assigns, and with where its scope reaches.
 	Generation string

@@ -3,6 +3,7 @@ package assignment
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,11 +28,17 @@ type World struct {
 	Tx    store.ReadTx
 	Now   time.Time
 	Facts Facts // may be nil
+	// From and To are the first and the last key of a run of documents that will be
+	// evaluated one after the other; what hangs on them is then read at once. Empty
+	// for single documents.
+	From, To string
 	// Memo is for what Facts found in this state.
 	Memo map[string]any
 
 	contexts map[string]value.Value // resource groups and subscriptions by key
 	utcNow   value.Value
+	lists    map[store.Query][]*store.Document
+	parsed   map[string]*policy.Resource
 }
 
 // Subject is a document made ready for evaluation.
@@ -190,8 +197,7 @@ func (r related) Repeat() policy.Related { return r }
 // the one that is named, or in the subscription.
 func (r related) FindRelated(q policy.Query) ([]*policy.Resource, error) {
 	r.s.asked = true
-	typ := arm.Type(canonicalType(q.Type))
-	docs, err := r.list(typ, q)
+	docs, err := r.list(arm.Type(canonicalType(q.Type)), q)
 	if err != nil {
 		return nil, err
 	}
@@ -200,32 +206,116 @@ func (r related) FindRelated(q policy.Query) ([]*policy.Resource, error) {
 		if !named(d, q) {
 			continue
 		}
-		s, err := r.s.world.Subject(d, "")
+		p, err := r.s.world.parse(d)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, s.Resource)
+		out = append(out, p)
 	}
 	return out, nil
 }
 
 func (r related) list(typ arm.Type, q policy.Query) ([]*store.Document, error) {
-	id, tx := r.s.ID, r.s.world.Tx
-	if parent, child := typ.Parent(); child && parent.Equal(r.s.Type) {
-		return tx.List(store.Query{Type: typ, Prefix: id.Key() + "/" + strings.ToLower(typ.Name()) + "/"})
-	}
-	on, err := tx.List(store.Query{Type: typ, Prefix: id.Key() + "/providers/"})
+	id, w := r.s.ID, r.s.world
+	on, err := w.hanging(typ, id.Key())
 	if err != nil || len(on) > 0 {
 		return on, err
 	}
-	sq := store.Query{Type: typ, SubscriptionID: id.Subscription()}
+	if parent, child := typ.Parent(); child && parent.Equal(r.s.Type) {
+		return nil, nil
+	}
+	scope := arm.SubscriptionID(id.Subscription())
 	switch {
 	case q.ResourceGroupName != "":
-		sq.ResourceGroup = q.ResourceGroupName
-	case !strings.EqualFold(q.ExistenceScope, "subscription"):
-		sq.ResourceGroup = id.ResourceGroup()
+		scope = arm.ResourceGroupID(id.Subscription(), q.ResourceGroupName)
+	case !strings.EqualFold(q.ExistenceScope, "subscription") && id.ResourceGroup() != "":
+		scope = arm.ResourceGroupID(id.Subscription(), id.ResourceGroup())
 	}
-	return tx.List(sq)
+	return w.list(store.Query{Type: arm.Type(typ.Key()), SubscriptionID: scope.Subscription(), Prefix: scope.Key() + "/"})
+}
+
+// parse prepares a related resource, once for each state.
+func (w *World) parse(d *store.Document) (*policy.Resource, error) {
+	if p, ok := w.parsed[d.Key]; ok {
+		return p, nil
+	}
+	s, err := w.Subject(d, "")
+	if err != nil {
+		return nil, err
+	}
+	if w.parsed == nil {
+		w.parsed = map[string]*policy.Resource{}
+	}
+	w.parsed[d.Key] = s.Resource
+	return s.Resource, nil
+}
+
+// list asks the store once for each query.
+func (w *World) list(q store.Query) ([]*store.Document, error) {
+	if docs, ok := w.lists[q]; ok {
+		return docs, nil
+	}
+	docs, err := w.Tx.List(q)
+	if err != nil {
+		return nil, err
+	}
+	if w.lists == nil {
+		w.lists = map[store.Query][]*store.Document{}
+	}
+	w.lists[q] = docs
+	return docs, nil
+}
+
+// hanging are the documents of a type on or below a resource.
+func (w *World) hanging(typ arm.Type, key string) ([]*store.Document, error) {
+	typ = arm.Type(typ.Key())
+	if key < w.From || key > w.To {
+		return w.Tx.List(store.Query{Type: typ, Prefix: key + "/"})
+	}
+	run, err := w.run(typ)
+	if err != nil {
+		return nil, err
+	}
+	from, _ := slices.BinarySearchFunc(run, key+"/", func(d *store.Document, k string) int { return strings.Compare(d.Key, k) })
+	to := from
+	for to < len(run) && strings.HasPrefix(run[to].Key, key+"/") {
+		to++
+	}
+	return run[from:to], nil
+}
+
+// runPage is about as many documents as are evaluated in a run.
+const runPage = 500
+
+// run are the documents of a type on or below any of the run's documents: keys sort
+// what hangs on a resource right behind it.
+func (w *World) run(typ arm.Type) ([]*store.Document, error) {
+	name := store.Query{Type: typ, After: w.From}
+	if docs, ok := w.lists[name]; ok {
+		return docs, nil
+	}
+	end := w.To + "0" // the first text behind everything that starts with To and a slash
+	var all []*store.Document
+	for q := (store.Query{Type: typ, After: w.From, Limit: runPage}); ; {
+		docs, err := w.Tx.List(q)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range docs {
+			if d.Key < end {
+				all = append(all, d)
+			}
+		}
+		if len(docs) < runPage || docs[len(docs)-1].Key >= end {
+			break
+		}
+		q.After = docs[len(docs)-1].Key
+	}
+	if w.lists == nil {
+		w.lists = map[store.Query][]*store.Document{}
+	}
+	w.lists[name] = all
+	return all, nil
 }
 
 // named reports whether a document has the name and kind that a query asks for; a

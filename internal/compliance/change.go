@@ -170,7 +170,7 @@ func primaries(u *assignment.Unit, id arm.ID) []store.Query {
 
 // within are the resources that a unit looks at inside a group or subscription.
 func within(u *assignment.Unit, scope arm.ID) []store.Query {
-	base := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup()}
+	base := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup(), Prefix: scope.Key()}
 	types := u.Types()
 	if types == nil {
 		return []store.Query{base}

@@ -62,7 +62,7 @@ func (e *Engine) Read(ctx context.Context) (*Reader, error) {
 // of their ids, until f returns false. What is known to be stale is left out. Memory
 // stays bounded, whatever the estate.
 func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error {
-	keys, byKey := []string{recordKey(scope.Key())}, map[string]*assignment.Assignment{}
+	keys := []string{recordKey(scope.Key())}
 	switch scope.Kind() {
 	case arm.KindTenant:
 		keys = []string{recordKey("/")}
@@ -76,18 +76,15 @@ func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error
 			keys = append(keys, recordKey(arm.SubscriptionID(s).Key()))
 		}
 	}
-	for _, a := range r.Set.Assignments {
-		byKey[keyOf(a)] = a
-	}
 	for _, k := range keys {
-		if more, err := r.below(ctx, k, byKey, f); err != nil || !more {
+		if more, err := r.below(ctx, k, f); err != nil || !more {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *Reader) below(ctx context.Context, prefix string, byKey map[string]*assignment.Assignment, f func(Row) bool) (more bool, err error) {
+func (r *Reader) below(ctx context.Context, prefix string, f func(Row) bool) (more bool, err error) {
 	for after := ""; ; {
 		var docs []*store.Document
 		stale := map[string]bool{}
@@ -101,7 +98,7 @@ func (r *Reader) below(ctx context.Context, prefix string, byKey map[string]*ass
 			return false, fmt.Errorf("reading compliance states: %w", err)
 		}
 		for _, d := range docs {
-			if inside(d.Key, prefix) && !stale[d.Key] && !r.row(d, byKey, f) {
+			if inside(d.Key, prefix) && !stale[d.Key] && !r.row(d, f) {
 				return false, nil
 			}
 		}
@@ -137,7 +134,7 @@ func (r *Reader) findStale(tx store.ReadTx, docs []*store.Document, stale map[st
 }
 
 // row calls f for each verdict of a record that still means something.
-func (r *Reader) row(d *store.Document, byKey map[string]*assignment.Assignment, f func(Row) bool) bool {
+func (r *Reader) row(d *store.Document, f func(Row) bool) bool {
 	rec, err := readRecord(d)
 	if err != nil {
 		return true
@@ -147,7 +144,7 @@ func (r *Reader) row(d *store.Document, byKey map[string]*assignment.Assignment,
 		return true
 	}
 	for _, p := range rec.Parts {
-		a := byKey[p.Key]
+		a := r.Set.Named(p.Key)
 		if a == nil || a.Generation != p.Generation {
 			continue
 		}

@@ -1,8 +1,6 @@
 package compliance
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,7 +9,6 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
-	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -40,16 +37,9 @@ type record struct {
 
 // part is the verdicts of one assignment: the indices of its units, by state.
 type part struct {
-	Key        string           `json:"k"` // keyOf the assignment
+	Key        string           `json:"k"` // assignment.Assignment.Key
 	Generation string           `json:"g"`
 	States     map[State]ranges `json:"s"`
-}
-
-// keyOf is a short name for an assignment: ids are long, and every record has one
-// for each.
-func keyOf(a *assignment.Assignment) string {
-	sum := sha256.Sum256([]byte(a.ID.Key()))
-	return hex.EncodeToString(sum[:8])
 }
 
 // ranges is a set of small numbers, "0-3,7" in JSON.

@@ -2,10 +2,14 @@ package compliance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
@@ -49,11 +53,11 @@ func (e *Engine) plan(ctx context.Context) error {
 func (e *Engine) forget(set *assignment.Set) {
 	current := map[string]string{}
 	for _, a := range set.Assignments {
-		current[keyOf(a)] = a.Generation
+		current[a.Key] = a.Generation
 	}
 	maps.DeleteFunc(e.known, func(k, g string) bool { return current[k] != g })
 	for _, s := range e.scans {
-		s.assignments = slices.DeleteFunc(s.assignments, func(a *assignment.Assignment) bool { return current[keyOf(a)] != a.Generation })
+		s.assignments = slices.DeleteFunc(s.assignments, func(a *assignment.Assignment) bool { return current[a.Key] != a.Generation })
 	}
 	e.scans = slices.DeleteFunc(e.scans, func(s *scan) bool { return len(s.assignments) == 0 })
 }
@@ -64,11 +68,11 @@ func (e *Engine) unknown(set *assignment.Set) (out []*assignment.Assignment) {
 	pending := map[string]bool{}
 	for _, s := range e.scans {
 		for _, a := range s.assignments {
-			pending[keyOf(a)] = true
+			pending[a.Key] = true
 		}
 	}
 	for _, a := range set.Assignments {
-		if k := keyOf(a); e.known[k] != a.Generation && !pending[k] {
+		if k := a.Key; e.known[k] != a.Generation && !pending[k] {
 			out = append(out, a)
 		}
 	}
@@ -150,11 +154,7 @@ func typesOf(as []*assignment.Assignment) []string {
 func scopesOf(set *assignment.Set, as []*assignment.Assignment, subs []string) []store.Query {
 	if len(as) == 1 && as[0].Scope.Subscription() != "" {
 		scope := as[0].Scope
-		q := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup()}
-		if scope.Kind() == arm.KindResource {
-			q.Prefix = scope.Key()
-		}
-		return []store.Query{q}
+		return []store.Query{{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup(), Prefix: scope.Key()}}
 	}
 	var qs []store.Query
 	for _, s := range subs {
@@ -162,27 +162,54 @@ func scopesOf(set *assignment.Set, as []*assignment.Assignment, subs []string) [
 		if slices.ContainsFunc(as, func(a *assignment.Assignment) bool {
 			return set.Hierarchy.Contains(a.Scope, id) || id.Contains(a.Scope)
 		}) {
-			qs = append(qs, store.Query{SubscriptionID: s})
+			qs = append(qs, store.Query{SubscriptionID: s, Prefix: id.Key()})
 		}
 	}
 	return qs
 }
 
-// scan evaluates one page of the first scan.
+// scan evaluates the next pages of the first scan, as many at a time as there are
+// processors.
 func (e *Engine) scan(ctx context.Context) error {
 	s := e.scans[0]
 	if len(s.queries) == 0 {
 		return e.finish(ctx, s)
 	}
-	w := newWork(e, s.set, s.assignments)
-	q := &s.queries[0]
+	q, last := s.queries[0], false
 	q.Limit = page
-	var docs []*store.Document
-	err := e.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
-		if docs, err = tx.List(*q); err != nil {
+	var group errgroup.Group
+	for i := 0; i < runtime.GOMAXPROCS(0) && !last; i++ {
+		docs, err := store.List(ctx, e.cfg.Store, q)
+		if err != nil {
+			return errors.Join(fmt.Errorf("reading what is to be evaluated: %w", err), group.Wait())
+		}
+		if last = len(docs) < page; !last {
+			q.After = docs[page-1].Key
+		}
+		group.Go(func() error { return e.page(ctx, s, docs) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	s.queries[0] = q
+	if last {
+		s.queries = s.queries[1:]
+	}
+	return nil
+}
+
+// page evaluates some documents that follow one another.
+func (e *Engine) page(ctx context.Context, s *scan, docs []*store.Document) error {
+	if len(docs) == 0 {
+		return nil
+	}
+	w := newWork(e, s.set, s.assignments)
+	err := e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
+		w.world = e.world(tx)
+		w.world.From, w.world.To = docs[0].Key, docs[len(docs)-1].Key
+		if err := w.remember(); err != nil {
 			return err
 		}
-		w.world = e.world(tx)
 		for _, d := range docs {
 			if err := w.document(d); err != nil {
 				return err
@@ -193,22 +220,14 @@ func (e *Engine) scan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.store(ctx, e.Progress().Evaluated); err != nil {
-		return err
-	}
-	if len(docs) < page {
-		s.queries = s.queries[1:]
-	} else {
-		q.After = docs[page-1].Key
-	}
-	return nil
+	return w.store(ctx, e.Progress().Evaluated)
 }
 
 // finish notes that the assignments are evaluated everywhere.
 func (e *Engine) finish(ctx context.Context, s *scan) error {
 	known := maps.Clone(e.known)
 	for _, a := range s.assignments {
-		known[keyOf(a)] = a.Generation
+		known[a.Key] = a.Generation
 	}
 	if !s.timed {
 		err := e.cfg.Store.Update(ctx, func(tx store.Tx) error { return e.save(tx, e.Progress().Evaluated, known) })

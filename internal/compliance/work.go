@@ -22,10 +22,11 @@ import (
 type work struct {
 	engine *Engine
 	set    *assignment.Set
-	only   map[string]*assignment.Assignment // by keyOf; nil: all
+	only   map[string]*assignment.Assignment // by Key; nil: all
 	world  *assignment.World
 
-	done        map[string]*record // by the resource's key; nil: it has none (any more)
+	records     map[string]*store.Document // of a run of documents, by key; nil: asked for one by one
+	done        map[string]*record         // by the resource's key; nil: it has none (any more)
 	transitions []Transition
 }
 
@@ -34,7 +35,7 @@ func newWork(e *Engine, set *assignment.Set, only []*assignment.Assignment) *wor
 	if only != nil {
 		w.only = map[string]*assignment.Assignment{}
 		for _, a := range only {
-			w.only[keyOf(a)] = a
+			w.only[a.Key] = a
 		}
 	}
 	return w
@@ -101,8 +102,43 @@ func (w *work) document(d *store.Document) error {
 	return nil
 }
 
+// remember reads the records of a run of documents at once.
+func (w *work) remember() error {
+	w.records = map[string]*store.Document{}
+	end := recordKey(w.world.To) + "0"
+	first, err := w.world.Tx.Get(recordKey(w.world.From))
+	if err == nil {
+		w.records[first.Key] = first
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	for q := (store.Query{Type: typeRecord, After: recordKey(w.world.From), Limit: page}); ; {
+		docs, err := w.world.Tx.List(q)
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			w.records[d.Key] = d
+		}
+		if len(docs) < page || docs[page-1].Key >= end {
+			return nil
+		}
+		q.After = docs[page-1].Key
+	}
+}
+
+func (w *work) stored(key string) (*store.Document, error) {
+	if w.records == nil {
+		return w.world.Tx.Get(key)
+	}
+	if d, ok := w.records[key]; ok {
+		return d, nil
+	}
+	return nil, store.ErrNotFound
+}
+
 func (w *work) old(key string) (*record, error) {
-	d, err := w.world.Tx.Get(recordKey(key))
+	d, err := w.stored(recordKey(key))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil
 	}
@@ -121,7 +157,7 @@ func (w *work) old(key string) (*record, error) {
 func (w *work) parts(r, old *record, d *store.Document) error {
 	var subject *assignment.Subject
 	for _, a := range w.set.At(d.ARMID()) {
-		k := keyOf(a)
+		k := a.Key
 		if w.only != nil && w.only[k] == nil {
 			if p, ok := old.part(k); ok {
 				r.Parts = append(r.Parts, p)
@@ -200,7 +236,7 @@ type Transition struct {
 func (w *work) compare(old, now *record) {
 	for _, p := range now.Parts {
 		was, ok := old.part(p.Key)
-		a := w.assignment(p.Key)
+		a := w.set.Named(p.Key)
 		if !ok || a == nil {
 			continue
 		}
@@ -213,15 +249,6 @@ func (w *work) compare(old, now *record) {
 				Assignment: a.ID.String(), Definition: u.DefinitionID, Reference: u.ReferenceID, From: from, To: to})
 		}
 	}
-}
-
-func (w *work) assignment(key string) *assignment.Assignment {
-	for _, a := range w.set.Assignments {
-		if keyOf(a) == key {
-			return a
-		}
-	}
-	return nil
 }
 
 // store commits what was evaluated, with how far that is. Nothing evaluated, nothing
