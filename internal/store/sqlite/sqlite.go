@@ -28,6 +28,14 @@ var ErrLocked = errors.New("another process has the store open")
 // readers is how many snapshots may be read at the same time.
 const readers = 8
 
+// Page caches in KiB. Each connection has one of its own and fills it for good, so
+// that eight large ones would be most of a server's memory; the kernel caches the
+// file once for all of them.
+const (
+	writeCache = 8000
+	readCache  = 2000
+)
+
 // Store implements store.Store, Notifier, Backuper and Pruner.
 type Store struct {
 	path   string
@@ -64,13 +72,13 @@ func (s *Store) open(ctx context.Context) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if s.write, err = connect(s.path, 1); err != nil {
+	if s.write, err = connect(s.path, 1, writeCache); err != nil {
 		return err
 	}
 	if err := migrate(ctx, s.write, s.path); err != nil {
 		return err
 	}
-	if s.read, err = connect(s.path, readers); err != nil {
+	if s.read, err = connect(s.path, readers, readCache); err != nil {
 		return err
 	}
 	w, err := newWriter(ctx, s)
@@ -81,13 +89,13 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-func connect(path string, connections int) (*sql.DB, error) {
+func connect(path string, connections, cache int) (*sql.DB, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
 	}
 	u := url.URL{Scheme: "file", Path: abs, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16000)"},
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", fmt.Sprintf("cache_size(-%d)", cache)},
 	}.Encode()}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
