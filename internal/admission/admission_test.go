@@ -14,6 +14,7 @@ import (
 	"hallmark.dev/hallmark/internal/admission"
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/provider/providertest"
 	"hallmark.dev/hallmark/internal/rp/authorization"
@@ -50,7 +51,7 @@ func (h *hooked) Admit(ctx context.Context, w *provider.Write) error {
 
 func start(t *testing.T) (*providertest.Server, *hooked) {
 	s := mem.New()
-	h := &hooked{Admitter: admission.New(admission.Config{Store: s, Index: assignment.New(s, nil)})}
+	h := &hooked{Admitter: admission.New(admission.Config{Store: s, Index: assignment.New(s, nil), Facts: compliance.ImageFacts{}})}
 	return providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(h), providertest.With(
 		authorization.New(authorization.Config{TenantID: "t"}), managementgroups.New(managementgroups.Config{TenantID: "t"}), machines())), h
 }
@@ -269,6 +270,40 @@ func TestManagementGroupsReachTheirSubscriptions(t *testing.T) {
 	do(t, s, "PUT", vm("before"), big, 201)
 	do(t, s, "PUT", mg+"prod/subscriptions/"+providertest.Subscription, `{}`, 200)
 	do(t, s, "PUT", vm("after"), big, 403)
+}
+
+// The lineage of an image decides before there is a machine.
+func TestOnlyPublishedImages(t *testing.T) {
+	s, _ := start(t)
+	assign(t, s, "golden", `{"if":{"allOf":[{"field":"type","equals":"Microsoft.Compute/virtualMachines"},
+		{"field":"Hallmark.Image/state","notIn":["approved-current","approved-outdated"]}]},"then":{"effect":"deny"}}`, "")
+	gallery := providertest.Group().String() + "/providers/Microsoft.Compute/galleries/g"
+	for id, body := range map[string]string{gallery: "{}", gallery + "/images/web": "{}",
+		gallery + "/images/web/versions/1.0.0": `{"properties":{"provisioningState":"Succeeded"}}`,
+		gallery + "/images/web/versions/1.1.0": `{"tags":{"hallmark-state":"revoked"},"properties":{"provisioningState":"Succeeded"}}`} {
+		parsed, err := arm.ParseID(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := arm.Set(json.RawMessage(body), "id", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Store.Update(t.Context(), func(tx store.Tx) error {
+			return tx.Put(&store.Document{ID: id, Type: parsed.Type(), SubscriptionID: parsed.Subscription(), ResourceGroup: parsed.ResourceGroup(), Body: raw}, store.Absent)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from := func(image string) string {
+		return `{"location":"local","properties":{"storageProfile":{"imageReference":` + image + `}}}`
+	}
+	do(t, s, "PUT", vm("good"), from(`{"id":"`+gallery+`/images/web/versions/1.0.0"}`), 201)
+	body := do(t, s, "PUT", vm("revoked"), from(`{"id":"`+gallery+`/images/web/versions/1.1.0"}`), 403)
+	if !strings.Contains(string(body), `"expressionValue":"revoked"`) {
+		t.Errorf("%s", body)
+	}
+	do(t, s, "PUT", vm("rogue"), from(`{"publisher":"Debian","offer":"debian-12","sku":"12","version":"latest"}`), 403)
 }
 
 // An admitter whose store fails says so; it does not let anything through.

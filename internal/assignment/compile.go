@@ -307,6 +307,9 @@ func (r *rule) lookFor(def *policy.Definition) {
 	family := policy.EffectNamed(r.effect)
 	typ := def.Details.Find(value.NewKey("type"))
 	r.needsRelated = typ.Kind() == value.String && (r.effect == "" || family == policy.AuditIfNotExists || family == policy.DeployIfNotExists)
+	for _, key := range []string{"existenceScope", "resourceGroupName"} {
+		r.beyond = r.beyond || !def.Details.Find(value.NewKey(key)).IsNothing()
+	}
 	if r.needsRelated && !expr.IsExpression(typ.Str()) {
 		r.related = strings.ToLower(canonicalType(typ.Str()))
 	}

@@ -33,6 +33,7 @@ type rule struct {
 	// what evaluating needs besides the document
 	needsContext, needsTime, needsFacts, needsRelated bool
 	related                                           string // the type looked for, in lower case; "" if computed
+	beyond                                            bool   // the group of the resource
 }
 
 type variant struct {
@@ -125,3 +126,7 @@ func canonicalType(t string) string {
 // NeedsContext reports whether the rule asks for properties of the group or the
 // subscription around a resource.
 func (u *Unit) NeedsContext() bool { return u.needsContext }
+
+// LooksBeyondGroup reports whether related resources may be in another group than
+// the resource that looks for them.
+func (u *Unit) LooksBeyondGroup() bool { return u.beyond }

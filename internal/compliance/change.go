@@ -59,9 +59,9 @@ func own(t arm.Type) bool {
 // startOver evaluates everything anew: the history of changes does not reach back to
 // where this engine was.
 func (e *Engine) startOver(ctx context.Context) (int, error) {
-	_, newest, err := e.cfg.Store.Since(ctx, 0, 1)
+	newest, err := e.newest(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("reading the newest revision: %w", err)
+		return 0, err
 	}
 	e.known, e.set, e.scans = map[string]string{}, nil, nil
 	if err := e.dropOrphans(ctx); err != nil {
@@ -69,6 +69,18 @@ func (e *Engine) startOver(ctx context.Context) (int, error) {
 	}
 	e.advance(newest)
 	return 1, nil
+}
+
+// newest is the store's newest revision.
+func (e *Engine) newest(ctx context.Context) (int64, error) {
+	_, newest, err := e.cfg.Store.Since(ctx, e.Progress().Evaluated, 1)
+	if errors.Is(err, store.ErrPruned) {
+		_, newest, err = e.cfg.Store.Since(ctx, 0, 1)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the newest revision: %w", err)
+	}
+	return newest, nil
 }
 
 // dropOrphans removes records of resources that are gone.
@@ -141,31 +153,42 @@ func (w *work) dependents(c store.Change) error {
 	}
 	for _, a := range w.set.Assignments {
 		for _, u := range a.Units {
-			var q []store.Query
-			switch {
-			case u.LooksFor(c.Type):
-				q = primaries(u, id)
-			case groupOrSubscription(c.Type) && u.NeedsContext():
-				q = within(u, id)
-			}
-			for _, q := range q {
-				if err := w.list(q); err != nil {
-					return err
-				}
+			if err := w.dependent(u, c.Type, id); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
+func (w *work) dependent(u *assignment.Unit, typ arm.Type, id arm.ID) (err error) {
+	var qs []store.Query
+	switch {
+	case u.LooksFor(typ):
+		qs, err = primaries(u, id, w)
+	case groupOrSubscription(typ) && u.NeedsContext():
+		qs = within(u, id)
+	}
+	for _, q := range qs {
+		if err == nil {
+			err = w.list(q)
+		}
+	}
+	return err
+}
+
 // primaries are the resources that may look for the one that changed: what it hangs
-// on, or else what the rule looks at in its subscription.
-func primaries(u *assignment.Unit, id arm.ID) []store.Query {
+// on, or else what the rule looks at in its group, or in its subscription if the rule
+// looks further.
+func primaries(u *assignment.Unit, id arm.ID, w *work) ([]store.Query, error) {
 	types := u.Types()
 	if parent := id.Parent(); parent.Kind() == arm.KindResource && (types == nil || slices.Contains(types, parent.Type().Key())) {
-		return []store.Query{{Prefix: parent.Key(), Limit: 1}}
+		return nil, w.key(parent.Key())
 	}
-	return within(u, arm.SubscriptionID(id.Subscription()))
+	if u.LooksBeyondGroup() || id.ResourceGroup() == "" {
+		return within(u, arm.SubscriptionID(id.Subscription())), nil
+	}
+	return within(u, arm.ResourceGroupID(id.Subscription(), id.ResourceGroup())), nil
 }
 
 // within are the resources that a unit looks at inside a group or subscription.

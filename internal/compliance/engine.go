@@ -3,7 +3,6 @@ package compliance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -113,9 +112,9 @@ func (e *Engine) Progress() Progress {
 func (e *Engine) Wait(ctx context.Context, most time.Duration) (Progress, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	_, target, err := e.cfg.Store.Since(ctx, 0, 1)
+	target, err := e.newest(ctx)
 	if err != nil {
-		return e.Progress(), false, fmt.Errorf("reading the newest revision: %w", err)
+		return e.Progress(), false, err
 	}
 	for ctx.Err() == nil {
 		busy, err := e.step(ctx)

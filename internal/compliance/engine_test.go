@@ -274,6 +274,37 @@ func TestImagesMoveTheMachinesMadeFromThem(t *testing.T) {
 	x.want(short("g", "a") + " fresh Compliant")
 }
 
+// What a rule looks for in its group is followed in its group.
+func TestRelatedResourcesInTheGroup(t *testing.T) {
+	x := newEstate(t)
+	x.define("vault", `{"if":{"field":"type","equals":"Microsoft.Compute/virtualMachines"},"then":{"effect":"auditIfNotExists","details":{"type":"Microsoft.KeyVault/vaults"}}}`)
+	x.assign(sub, "vault", "")
+	x.put(vm("g", "a"), `{}`)
+	x.put(vm("h", "b"), `{}`)
+	x.want(short("g", "a")+" vault NonCompliant", short("h", "b")+" vault NonCompliant")
+	x.put(sub+"/resourceGroups/g/providers/Microsoft.KeyVault/vaults/v", `{}`)
+	x.want(short("g", "a")+" vault Compliant", short("h", "b")+" vault NonCompliant")
+}
+
+// A machine's image is what its disk was made from, over copies of disks.
+func TestFactsFollowDisks(t *testing.T) {
+	x := newEstate(t)
+	disk := func(name, creation string) string {
+		id := sub + "/resourceGroups/g/providers/Microsoft.Compute/disks/" + name
+		x.put(id, `{"managedBy":"`+vm("g", "a")+`","properties":{"creationData":`+creation+`}}`)
+		return id
+	}
+	x.define("marketplace", `{"if":{"allOf":[{"field":"type","in":["Microsoft.Compute/virtualMachines","Microsoft.Compute/disks"]},{"field":"Hallmark.Image/sourceOffer","equals":"debian-12"}]},"then":{"effect":"audit"}}`)
+	x.assign(sub, "marketplace", "")
+	first := disk("first", `{"createOption":"FromImage","imageReference":{"id":"/Subscriptions/s/Providers/Microsoft.Compute/Locations/l/Publishers/debian/ArtifactTypes/VMImage/Offers/debian-12/Skus/12/Versions/1"}}`)
+	second := disk("second", `{"createOption":"Copy","sourceResourceId":"`+first+`"}`)
+	x.put(vm("g", "a"), `{"properties":{"storageProfile":{"osDisk":{"createOption":"Attach","managedDisk":{"id":"`+second+`"}}}}}`)
+	disks := "/resourceGroups/g/providers/Microsoft.Compute/disks/"
+	x.want(disks+"first marketplace NonCompliant", disks+"second marketplace NonCompliant", short("g", "a")+" marketplace NonCompliant")
+	disk("second", `{"createOption":"Empty"}`)
+	x.want(disks+"first marketplace NonCompliant", disks+"second marketplace Compliant", short("g", "a")+" marketplace Compliant")
+}
+
 // Whatever happens in whatever order, what was followed is what a fresh engine finds.
 func TestIncrementalIsAFullScan(t *testing.T) {
 	for seed := range uint64(12) {

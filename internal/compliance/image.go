@@ -1,6 +1,7 @@
 package compliance
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -36,7 +37,11 @@ func (f ImageFacts) Facts(w *assignment.World, d *store.Document) (value.Value, 
 	if !among(subjectTypes, d.Type) {
 		return value.Value{}, nil
 	}
-	doc, err := lineage.Read(d.Body)
+	body, err := identified(d)
+	if err != nil {
+		return value.Value{}, err
+	}
+	doc, err := lineage.Read(body)
 	if err != nil || doc.Subject == nil {
 		return value.Value{}, nil // a document that cannot be read has no lineage
 	}
@@ -49,6 +54,22 @@ func (f ImageFacts) Facts(w *assignment.World, d *store.Document) (value.Value, 
 		return value.Value{}, nil
 	}
 	return facts(l), nil
+}
+
+// identified is a document's body with its id and type, which a request's body does
+// not have yet.
+func identified(d *store.Document) (json.RawMessage, error) {
+	body := d.Body
+	for name, v := range map[string]string{"id": d.ID, "type": string(d.Type)} {
+		if arm.GetString(body, name) != "" {
+			continue
+		}
+		var err error
+		if body, err = arm.Set(body, name, v); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
 }
 
 func among(types []arm.Type, t arm.Type) bool {
@@ -171,7 +192,11 @@ func (c *catalog) load(tx store.ReadTx, id string) (lineage.Document, error) {
 }
 
 func (c *catalog) add(d *store.Document) lineage.Document {
-	doc, err := lineage.Read(d.Body)
+	body, err := identified(d)
+	if err != nil {
+		return lineage.Document{}
+	}
+	doc, err := lineage.Read(body)
 	if err != nil {
 		return lineage.Document{}
 	}
@@ -201,7 +226,10 @@ func facts(l lineage.Lineage) value.Value {
 	text("imageDigest", l.ImageDigest)
 	text("recipe", l.Recipe)
 	text("source", l.Source)
-	source := strings.Split(l.Source, ":")
+	var source []string
+	if !strings.HasPrefix(l.Source, "/") { // not a gallery version: publisher:offer:sku:version
+		source = strings.Split(l.Source, ":")
+	}
 	if l.Reference.Form == lineage.FormMarketplace {
 		source = []string{l.Reference.Publisher, l.Reference.Offer, l.Reference.SKU, l.Reference.Version}
 	}

@@ -39,9 +39,9 @@ func (e *Engine) load(ctx context.Context) error {
 // begin is the first start on a store: everything is still to be scanned, and what
 // happened before need not be followed.
 func (e *Engine) begin(ctx context.Context) error {
-	_, newest, err := e.cfg.Store.Since(ctx, 0, 1)
+	newest, err := e.newest(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the newest revision: %w", err)
+		return err
 	}
 	e.advance(newest)
 	e.loaded = true

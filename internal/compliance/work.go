@@ -57,21 +57,27 @@ func (w *work) key(key string) error {
 	return w.document(d)
 }
 
-// list evaluates the resources that a query selects.
+// list evaluates the resources that a query selects, a page at a time.
 func (w *work) list(q store.Query) error {
-	docs, err := w.world.Tx.List(q)
-	if err != nil {
-		return err
-	}
-	for _, d := range docs {
-		if _, done := w.done[d.Key]; done {
-			continue
-		}
-		if err := w.document(d); err != nil {
+	q.Limit = page
+	for {
+		docs, err := w.world.Tx.List(q)
+		if err != nil {
 			return err
 		}
+		for _, d := range docs {
+			if _, done := w.done[d.Key]; done {
+				continue
+			}
+			if err := w.document(d); err != nil {
+				return err
+			}
+		}
+		if len(docs) < page {
+			return nil
+		}
+		q.After = docs[page-1].Key
 	}
-	return nil
 }
 
 // document evaluates one resource.
