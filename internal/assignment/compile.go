@@ -138,7 +138,7 @@ func (r *reading) pick(id arm.ID, pattern string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	v, ok := PickVersion(all, pattern)
+	v, ok := PickMember(id, all, pattern)
 	if !ok {
 		return v, &definitionError{fmt.Errorf("%s has no version that fits %q", id, pattern)}
 	}

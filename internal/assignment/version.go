@@ -37,6 +37,17 @@ func PickVersion(all []Version, pattern string) (Version, bool) {
 	return best, best.Name != ""
 }
 
+// PickMember is PickVersion for a policy of an initiative. Azure's public definitions
+// are given out in their newest version only, while the initiatives around them may
+// still name an older one: of a built-in definition the newest then has to do.
+func PickMember(definition arm.ID, all []Version, pattern string) (Version, bool) {
+	v, ok := PickVersion(all, pattern)
+	if !ok && definition.Scope().IsRoot() {
+		return PickVersion(all, "")
+	}
+	return v, ok
+}
+
 func fits(name, pattern string) bool {
 	if pattern == "" {
 		return true

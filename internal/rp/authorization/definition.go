@@ -1,6 +1,7 @@
 package authorization
 
 import (
+	"encoding/json"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -113,10 +114,15 @@ func defaults(declared []policy.Parameter) (errs []*arm.Error) {
 	return errs
 }
 
+func major(body json.RawMessage) string {
+	m, _, _ := strings.Cut(arm.GetString(body, "properties.version"), ".")
+	return m
+}
+
 // updated refuses changes of parameters that would break who uses them.
 func updated(w *provider.Write, now []policy.Parameter) (errs []*arm.Error) {
-	if w.Old == nil {
-		return nil
+	if w.Old == nil || w.ID.Scope().IsRoot() || major(w.Old.Body) != major(w.Doc.Body) {
+		return nil // a new major version may break with the old one
 	}
 	before, err := parametersOf(w.Old.Body)
 	if err != nil {

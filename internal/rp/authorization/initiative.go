@@ -123,14 +123,16 @@ func validateInitiative(w *provider.Write) []*arm.Error {
 	if n := len(set.Members); n > maxMembers {
 		return append(errs, arm.BadRequest(string(policy.InvalidDefinition), "properties.policyDefinitions", "The initiative has %d policies; at most %d are possible.", n, maxMembers))
 	}
-	if n := len(set.Parameters); n > maxInitiativeParameters {
+	if n := len(set.Parameters); n > maxInitiativeParameters && !w.ID.Scope().IsRoot() {
 		errs = append(errs, arm.BadRequest(string(policy.InvalidDefinition), "properties.parameters", "The initiative has %d parameters; at most %d are possible.", n, maxInitiativeParameters))
 	}
 	found, _ := w.Loaded.(map[string]referred)
 	for i, m := range set.Members {
 		errs = append(errs, checkMember(w, set, m, found[strings.ToLower(m.DefinitionID)], index("properties.policyDefinitions", i))...)
 	}
-	errs = append(errs, defaults(set.Parameters)...)
+	if !w.ID.Scope().IsRoot() { // one of Azure's own has a default of another type
+		errs = append(errs, defaults(set.Parameters)...)
+	}
 	return append(errs, updated(w, set.Parameters)...)
 }
 
@@ -144,10 +146,13 @@ func checkMember(w *provider.Write, set *policy.Initiative, m policy.Member, r r
 		errs = append(errs, arm.BadRequest("InvalidPolicyDefinitionReference", at+".policyDefinitionId",
 			"The policy definition '%s' is not at or above the scope '%s'. Policy definitions can be used only there.", m.DefinitionID, definitionScope(w.ID)))
 	}
-	v, ok := assignment.PickVersion(r.versions, m.Version)
+	v, ok := assignment.PickMember(r.id, r.versions, m.Version)
 	if !ok {
 		return append(errs, arm.BadRequest("PolicyDefinitionVersionNotFound", at+".definitionVersion",
 			"The policy definition '%s' has no version that fits '%s'.", m.DefinitionID, m.Version))
+	}
+	if _, exact := assignment.PickVersion(r.versions, m.Version); !exact {
+		return errs // the parameters that the initiative gives are those of another version
 	}
 	declared, err := parametersOf(v.Body)
 	if err != nil {
