@@ -10,6 +10,7 @@ import (
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
 	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/disk"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/pipeline"
@@ -46,7 +47,7 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
 		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines, Reserved: s.stepAddresses()}),
 		compute.New(machines),
-		gallery.New(gallery.Config{Bytes: s.images, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
+		gallery.New(gallery.Config{Bytes: gallery.Inventories{Engine: s.images, Host: disk.Host{Dir: s.dir.Mounts()}}, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
 		pipelines,
 	), nil
 }
@@ -58,6 +59,9 @@ func (s *server) openEngines(ctx context.Context) ([]*region.Region, error) {
 		return nil, err
 	}
 	s.regions, s.images = regions, gallery.NewEngine(regions...)
+	if _, err := disk.Sweep(s.dir.Mounts()); err != nil {
+		return nil, fmt.Errorf("clean up after inventories that were never finished: %w", err)
+	}
 	if s.artifacts, err = artifact.Open(s.dir.Artifacts(), s.url); err != nil {
 		return nil, err
 	}

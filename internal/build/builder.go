@@ -37,7 +37,7 @@ type VMRunner interface {
 type VMStep struct {
 	Run   string
 	Image string // a qcow2 overlay, writable
-	Step  Step   // for its name and its time limit, which begins when the machine is up
+	Step  Step   // for its name, Offline, and its time limit, which begins when the machine is up
 	// Command runs as root in /, with Env and nothing else but HOME, USER and
 	// LOGNAME in its environment, and without input.
 	Command []string

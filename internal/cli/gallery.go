@@ -138,7 +138,7 @@ func (a *App) galleryExport() *cobra.Command {
 		}
 		return s.downloadTo(ctx, answer.URI, file)
 	})
-	c.Flags().StringVar(&format, "format", "vhd", "vhd (fixed, as Azure takes it), qcow2 or raw")
+	c.Flags().StringVar(&format, "format", "vhd", "vhd (fixed, as Azure takes it), qcow2, raw, or inventory (what is in it, as JSON)")
 	c.Flags().StringVar(&file, "file", "", "where to write it")
 	_ = c.MarkFlagRequired("file")
 	return c

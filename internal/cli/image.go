@@ -19,7 +19,7 @@ import (
 
 func (a *App) imageCommand() *cobra.Command {
 	command := &cobra.Command{Use: "image", Short: "Build images, publish them, and take them out of use"}
-	command.AddCommand(a.imageBuild(), a.imageList(), a.imageShow(), a.imageRuns(), a.imageLog(), a.imageShell(), a.imagePromote(), a.imageRetire(), a.imageRevoke(), a.imageVerify())
+	command.AddCommand(a.imageBuild(), a.imageList(), a.imageShow(), a.imageRuns(), a.imageLog(), a.imageShell(), a.imageDiff(), a.imagePromote(), a.imageRetire(), a.imageRevoke(), a.imageVerify())
 	return command
 }
 

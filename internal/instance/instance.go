@@ -40,6 +40,7 @@ func (d Dir) Backups() string       { return d.path("backups") }
 func (d Dir) Machines() string      { return d.path("machines") }
 func (d Dir) Disks() string         { return d.path("disks") }
 func (d Dir) Network() string       { return d.path("network.json") }
+func (d Dir) Mounts() string        { return d.path("mounts") }
 func (d Dir) Regions() string       { return d.path("regions") }
 func (d Dir) lock() string          { return d.path("run", "lock") }
 func (d Dir) record() string        { return d.path("run", "server.json") }

@@ -50,6 +50,9 @@ func newKey() (ssh.Signer, []byte, error) {
 	return signer, pem.EncodeToMemory(block), err
 }
 
+// hostKey is the image's own, where it has none yet.
+const hostKey = "/etc/ssh/ssh_host_ed25519_key"
+
 // sshdConfig is sshd_config(5), with everything below /run. PAM stays on: without
 // it sshd refuses a root whose password is locked, as every image's is.
 const sshdConfig = `Port ` + port + `
@@ -69,18 +72,21 @@ PidFile none
 Subsystem sftp internal-sftp
 `
 
-// start runs early in the boot, as cloud-init's bootcmd. The package manager's
-// own timers would take its lock away from the step.
+// start runs early in the boot, as cloud-init's bootcmd. The image's own SSH
+// server is to come up as usual, and a sealed image has no host key: one that
+// failed would take the directory with it that ours needs, too. The package
+// manager's own timers would take its lock away from the step.
 const start = `set -e
-umask 077
-chmod 0700 /run/hallmark-ssh
-mkdir -p /run/sshd /var/empty/sshd 2>/dev/null || true
-chmod 0755 /run/sshd
+if ! ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1; then
+  ssh-keygen -q -t ed25519 -N '' -f ` + hostKey + `
+  touch /run/hallmark-ssh/made-host-key
+fi
 for unit in apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service unattended-upgrades.service dnf-makecache.timer; do
   systemctl mask --runtime --quiet "$unit" 2>/dev/null || true
 done
 sshd=$(command -v sshd || echo /usr/sbin/sshd)
-systemd-run --no-block --quiet --unit=hallmark-step "$sshd" -D -e -f /run/hallmark-ssh/sshd_config
+systemd-run --no-block --quiet --unit=hallmark-step -p ExecStartPre='/bin/mkdir -p -m 0755 /run/sshd' \
+  -p Restart=on-failure -p RestartSec=1 -p StartLimitIntervalSec=0 "$sshd" -D -e -f /run/hallmark-ssh/sshd_config
 `
 
 // cloudConfig keeps cloud-init from everything but starting our server: no users,

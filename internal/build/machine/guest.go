@@ -133,7 +133,12 @@ func (g *guest) step(ctx context.Context, s build.VMStep) (int, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Step.Timeout, fmt.Errorf("the step %w of %v", build.ErrTimeout, s.Step.Timeout))
 		defer cancel()
 	}
-	return g.run(ctx, "/bin/sh "+enterFile, nil, s.Output)
+	command := "/bin/sh " + enterFile
+	if s.Step.Offline {
+		// The machine is reached through its network; the step is not to have it.
+		command = "unshare --net " + command
+	}
+	return g.run(ctx, command, nil, s.Output)
 }
 
 // enterScript runs a command as a build step: nothing to read, one stream of
@@ -149,7 +154,8 @@ func enterScript(command []string, env map[string]string) []byte {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("cd /\nexec </dev/null 2>&1\nexec env -i")
+	// In a network namespace of its own, a step still has its loopback device.
+	b.WriteString("cd /\nexec </dev/null 2>&1\nip link set lo up >/dev/null 2>&1 || true\nexec env -i")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		b.WriteString(" " + quote(name+"="+all[name]))
 	}
@@ -183,6 +189,7 @@ func (g *guest) upload(name string, content []byte, mode os.FileMode) error {
 const forget = `umount ` + secretsDir + ` 2>/dev/null
 rmdir ` + secretsDir + ` 2>/dev/null
 umount -l ` + filesDir + ` 2>/dev/null
+[ ! -e /run/hallmark-ssh/made-host-key ] || rm -f ` + hostKey + ` ` + hostKey + `.pub
 rm -rf /run/hallmark-ssh
 rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init /etc/network/interfaces.d/50-cloud-init.cfg \
   /etc/systemd/network/10-cloud-init-*.network /etc/systemd/network/10-cloud-init-*.link \

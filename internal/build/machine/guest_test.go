@@ -143,6 +143,14 @@ func TestStepThroughSSHD(t *testing.T) {
 	if want := "it's /root / 0 hush 400 ramfs\nerr\n0\n"; code != 9 || err != nil || out.String() != want {
 		t.Errorf("exit %d, %v, output %q; want 9 and %q", code, err, out.String(), want)
 	}
+	out.Reset()
+	step.Step.Offline = true
+	step.Files["step"] = []byte("#!/bin/sh\nip -br link | awk '{print $1}'\n")
+	step.Env["PATH"] += ":/usr/sbin:/sbin"
+	if code, err := g.step(t.Context(), step); code != 0 || err != nil || out.String() != "lo\n" {
+		t.Errorf("without a network: exit %d, %v, devices %q", code, err, out.String())
+	}
+	step.Step.Offline = false
 	step.Files["step"] = []byte("#!/bin/sh\nkill -9 $$\n")
 	if code, err := g.step(t.Context(), step); err == nil {
 		t.Errorf("a killed step: exit %d, no error", code)

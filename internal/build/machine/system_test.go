@@ -146,7 +146,10 @@ func changes(t *testing.T, dir, from, to string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		find := exec.Command("sh", "-c", `find . -xdev \( -path ./var/log -o -path ./var/cache -o -path ./tmp -o -path ./run \) -prune -o \( -type f -printf '/%P %m %u %g ' -exec sha256sum {} \; -o -type l -printf '/%P -> %l\n' -o -type d -printf '/%P %m %u %g\n' \) | sort`)
+		find := exec.Command("sh", "-c", `
+skip='-path ./var/log -o -path ./var/cache -o -path ./tmp -o -path ./run'
+{ find . -xdev \( $skip \) -prune -o -printf '/%P %y %m %u %g %l\n'
+  find . -xdev \( $skip \) -prune -o -type f -print0 | xargs -0 sha256sum | sed 's|^\([0-9a-f]*\)  \.\(.*\)|\2 \1|'; } | sort`)
 		find.Dir = m.Root()
 		text, err := find.Output()
 		if err != nil {
@@ -161,10 +164,14 @@ func changes(t *testing.T, dir, from, to string) []string {
 		}
 	}
 	text, _ := exec.Command("diff", lists[0], lists[1]).Output() // 1 when they differ
+	seen := map[string]bool{}
 	var out []string
 	for line := range strings.Lines(string(text)) {
 		if sign := map[byte]string{'<': "- ", '>': "+ "}[line[0]]; sign != "" {
-			out = append(out, sign+strings.Fields(line)[1])
+			if change := sign + strings.Fields(line)[1]; !seen[change] {
+				seen[change] = true
+				out = append(out, change)
+			}
 		}
 	}
 	return out

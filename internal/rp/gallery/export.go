@@ -16,7 +16,7 @@ const actionExport = "export"
 
 // Formats are what a version can be exported as. A VHD is fixed and a whole number of
 // MiB large, as Azure demands of uploads.
-var Formats = []string{"vhd", "qcow2", "raw"}
+var Formats = []string{"vhd", "qcow2", "raw", FormatInventory}
 
 // exported is the answer of an export.
 type exported struct {
