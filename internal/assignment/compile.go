@@ -336,7 +336,7 @@ func (r *reading) exemptions() error {
 		p, id := body.Properties, d.ARMID()
 		key := strings.ToLower(p.PolicyAssignmentID)
 		r.set.exemptions[key] = append(r.set.exemptions[key], &Exemption{ID: id, Scope: id.Scope(), Category: p.ExemptionCategory,
-			Expires: p.ExpiresOn, refs: p.PolicyDefinitionReferenceIDs, selectors: p.ResourceSelectors})
+			Expires: p.ExpiresOn, Owner: arm.GetString(d.Body, "properties.metadata.owner"), Ticket: arm.GetString(d.Body, "properties.metadata.ticket"), refs: p.PolicyDefinitionReferenceIDs, selectors: p.ResourceSelectors})
 	}
 	return nil
 }

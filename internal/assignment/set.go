@@ -110,12 +110,15 @@ func (u *Unit) Message() string {
 // Exemption is an exemption that is written down; whether it holds is a question
 // of resource and time.
 type Exemption struct {
-	ID        arm.ID
-	Scope     arm.ID
-	Category  string
-	Expires   time.Time // zero: never
-	refs      []string
-	selectors []Selectors
+	ID       arm.ID
+	Scope    arm.ID
+	Category string
+	Expires  time.Time // zero: never
+	// Owner and Ticket are who answers for it and where that was agreed, of its
+	// metadata.
+	Owner, Ticket string
+	refs          []string
+	selectors     []Selectors
 }
 
 // Exempt is the exemption that holds for a resource and a unit at a time, or nil.

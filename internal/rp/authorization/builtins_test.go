@@ -11,7 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armpolicy"
+
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/provider/providertest"
 )
 
 // builtins are the texts of Azure's public definitions and initiatives, by file name.
@@ -80,5 +83,20 @@ func TestEveryPublicBuiltInIsAccepted(t *testing.T) {
 	t.Logf("imported: %v", counts)
 	if counts["policyDefinitions"] < 3000 || counts["policySetDefinitions"] < 100 {
 		t.Errorf("imported only %v", counts)
+	}
+	defs, err := armpolicy.NewDefinitionsClient(providertest.Subscription, s.Credential, s.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := 0
+	for pager := defs.NewListPager(nil); pager.More(); {
+		page, err := pager.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed += len(page.Value)
+	}
+	if listed != counts["policyDefinitions"] {
+		t.Errorf("listed %d of %d definitions", listed, counts["policyDefinitions"])
 	}
 }

@@ -1,10 +1,12 @@
 package authorization
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,18 +36,60 @@ func lists() []provider.Route {
 	}
 }
 
+// listPage is how many items a list answers with at once: all built-ins together
+// are more than twenty megabytes.
+const listPage = 1000
+
 func answer(c *provider.Call, docs []*store.Document) (*provider.Response, error) {
-	f, err := readFilter(c.Request.Query)
+	f, err := readFilter(option(c.Request.Query, "$filter"))
 	if err != nil {
 		return nil, err
 	}
-	value := []json.RawMessage{}
+	skip, err := strconv.Atoi(cmp.Or(option(c.Request.Query, "$skiptoken"), "0"))
+	if err != nil || skip < 0 {
+		return nil, arm.BadRequest(arm.CodeInvalidParameter, "$skiptoken", "The $skiptoken is not one that this server made.")
+	}
+	page := struct {
+		Value    []json.RawMessage `json:"value"`
+		NextLink string            `json:"nextLink,omitempty"`
+	}{Value: []json.RawMessage{}}
+	now := c.Runtime.Now()
 	for _, d := range docs {
-		if f.keeps(c.Scope, d, c.Runtime.Now()) {
-			value = append(value, d.Body)
+		switch {
+		case !f.keeps(c.Scope, d, now):
+		case skip > 0:
+			skip--
+		case len(page.Value) == listPage:
+			page.NextLink = next(c)
+			return provider.JSON(200, page)
+		default:
+			page.Value = append(page.Value, d.Body)
 		}
 	}
-	return provider.JSON(200, map[string]any{"value": value})
+	return provider.JSON(200, page)
+}
+
+// option is a query parameter, whatever the case of its name.
+func option(q url.Values, name string) string {
+	for k, v := range q {
+		if strings.EqualFold(k, name) && len(v) > 0 {
+			return v[0]
+		}
+	}
+	return ""
+}
+
+// next is the link to the page behind this one.
+func next(c *provider.Call) string {
+	skip, _ := strconv.Atoi(option(c.Request.Query, "$skiptoken")) // checked before
+	q := url.Values{"$skiptoken": {strconv.Itoa(skip + listPage)}}
+	for k, v := range c.Request.Query {
+		if !strings.EqualFold(k, "$skiptoken") {
+			q[k] = v
+		}
+	}
+	u := url.URL{Path: c.Request.Path, RawQuery: q.Encode()}
+	return c.Request.BaseURL + u.String()
 }
 
 // listDefinitions is what may be assigned at the scope.
@@ -118,14 +162,8 @@ type filter struct {
 
 var comparison = regexp.MustCompile(`(?i)^([a-z]+)\s+eq\s+'?\{?([^'{}]*)\}?'?$`)
 
-func readFilter(q url.Values) (filter, error) {
+func readFilter(text string) (filter, error) {
 	f := filter{equals: map[string]string{}}
-	text := ""
-	for k, v := range q {
-		if strings.EqualFold(k, "$filter") && len(v) > 0 {
-			text = v[0]
-		}
-	}
 	if strings.TrimSpace(text) == "" {
 		return f, nil
 	}

@@ -1,10 +1,12 @@
 package policyinsights_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,6 +31,15 @@ func start(t *testing.T) *providertest.Server {
 	s := mem.New()
 	index := assignment.New(s, nil)
 	engine := compliance.New(compliance.Config{Store: s, Index: index, Facts: compliance.ImageFacts{}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- engine.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the engine: %v", err)
+		}
+	})
 	return providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(admission.New(admission.Config{Store: s, Index: index})),
 		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), machines(),
 			policyinsights.New(policyinsights.Config{TenantID: "t", Engine: engine, Index: index})))
@@ -202,6 +213,7 @@ type summarized struct {
 		}
 		Percentage float64 `json:"hallmark.compliancePercentage"`
 	}
+	Expiring          []map[string]string `json:"hallmark.expiringExemptions"`
 	PolicyAssignments []struct {
 		PolicyAssignmentID string
 		Results            struct{ NonCompliantResources, NonCompliantPolicies int }
@@ -235,6 +247,38 @@ func TestSummaryRollsUp(t *testing.T) {
 		"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/sizes"}}`, 201)
 	if got := summarize(t, s, subscription()); got.Results.NonCompliantResources != 1 {
 		t.Errorf("with an exemption: %+v", got.Results)
+	}
+}
+
+func TestExemptionsThatEndSoonArePointedOut(t *testing.T) {
+	s := estate(t)
+	for name, days := range map[string]int{"soon": 3, "later": 30, "over": -1} {
+		do(t, s, "PUT", vm("b")+"/providers/Microsoft.Authorization/policyExemptions/"+name, `{"properties":{"exemptionCategory":"Waiver","metadata":{"owner":"ann","ticket":"T-1"},
+			"expiresOn":"`+time.Now().AddDate(0, 0, days).UTC().Format(time.RFC3339)+`","policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/sizes"}}`, 201)
+	}
+	got := summarize(t, s, subscription()).Expiring
+	if len(got) != 1 || !strings.HasSuffix(got[0]["policyExemptionId"], "/soon") || got[0]["owner"] != "ann" || got[0]["ticket"] != "T-1" {
+		t.Errorf("%v", got)
+	}
+}
+
+// A group goes with everything that policies have put into it.
+func TestAGroupCanBeDeleted(t *testing.T) {
+	s := estate(t)
+	in := providertest.Group().String()
+	assigned := in + "/providers/Microsoft.Authorization/policyAssignments/inner"
+	do(t, s, "PUT", assigned, `{"properties":{"policyDefinitionId":"`+subscription()+`/providers/Microsoft.Authorization/policyDefinitions/sizes"}}`, 201)
+	do(t, s, "PUT", in+"/providers/Microsoft.Authorization/policyExemptions/x", `{"properties":{"exemptionCategory":"Waiver","policyAssignmentId":"`+assigned+`"}}`, 201)
+	do(t, s, "PUT", in+"/providers/Microsoft.PolicyInsights/attestations/w", `{"properties":{"policyAssignmentId":"`+assigned+`","complianceState":"Compliant"}}`, 201)
+	do(t, s, "PUT", vm("a")+"/providers/Microsoft.Authorization/policyAssignments/on", `{"properties":{"policyDefinitionId":"`+subscription()+`/providers/Microsoft.Authorization/policyDefinitions/tags"}}`, 201)
+	query(t, s, subscription(), latest)
+	do(t, s, "DELETE", in, "", 202)
+	s.Settle(t)
+	if status, _, body := s.Do(t, "GET", in+"?api-version=2021-04-01", nil); status != 404 {
+		t.Errorf("%d %s", status, body)
+	}
+	if got := query(t, s, subscription(), latest); len(got.Value) != 0 {
+		t.Errorf("left: %v", got.lines("resourceId", "policyAssignmentName"))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
@@ -166,10 +167,10 @@ func (cfg Config) summarize(ctx context.Context, c *provider.Call) (*provider.Re
 	s.flush()
 	body := object{{"@odata.context", c.Request.BaseURL + strings.TrimSuffix(c.Scope.String(), "/") + "/providers/" + namespace + "policyStates/$metadata#summary"}, {"@odata.count", 1}}
 	body = append(body, currency(reader.Progress, reader.Current)...)
-	return provider.JSON(200, append(body, property{"value", []object{s.object(reader.Set, t, q.top)}}))
+	return provider.JSON(200, append(body, property{"value", []object{s.object(reader.Set, t, q.top, c.Runtime.Now())}}))
 }
 
-func (s *summary) object(set *assignment.Set, t target, top int) object {
+func (s *summary) object(set *assignment.Set, t target, top int, now time.Time) object {
 	// An assignment that nothing falls under is listed too: it is compliant.
 	for _, a := range set.Assignments {
 		if s.assigned[a] == nil && t.lists(set, a) {
@@ -191,7 +192,27 @@ func (s *summary) object(set *assignment.Set, t target, top int) object {
 	for _, a := range s.order[:min(top, len(s.order))] {
 		assignments = append(assignments, s.assignment(a))
 	}
-	return object{{"@odata.id", nil}, {"@odata.context", nil}, {"results", overall}, {"policyAssignments", assignments}}
+	return object{{"@odata.id", nil}, {"@odata.context", nil}, {"results", overall}, {"policyAssignments", assignments},
+		{"hallmark.expiringExemptions", s.expiring(set, now)}}
+}
+
+// warning is how long before its end an exemption is pointed out.
+const warning = 14 * 24 * time.Hour
+
+// expiring are the exemptions that end soon, with who answers for them: what they
+// cover stops complying that day.
+func (s *summary) expiring(set *assignment.Set, now time.Time) []object {
+	out := []object{}
+	for _, a := range s.order {
+		for _, x := range set.Exemptions(a) {
+			if x.Expires.IsZero() || now.After(x.Expires) || x.Expires.Sub(now) > warning {
+				continue
+			}
+			out = append(out, object{{"policyExemptionId", x.ID.String()}, {"policyAssignmentId", a.ID.String()}, {"exemptionCategory", x.Category},
+				{"expiresOn", plain(x.Expires)}, {"owner", x.Owner}, {"ticket", x.Ticket}})
+		}
+	}
+	return out
 }
 
 // lists reports whether an assignment belongs to what a target asks for.
