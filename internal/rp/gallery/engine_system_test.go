@@ -72,7 +72,7 @@ func TestRealEngines(t *testing.T) {
 
 func (w *world) exportAll(t *testing.T, id arm.ID, raw string) {
 	t.Helper()
-	for _, format := range Formats {
+	for _, format := range []string{"vhd", "qcow2", "raw"} {
 		if got := w.doPath("POST", id.String()+"/export", "", `{"format":"`+format+`"}`).Status; got != 202 {
 			t.Fatalf("export %s: %d", format, got)
 		}
