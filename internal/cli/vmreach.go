@@ -19,16 +19,6 @@ import (
 // one on a busy host boots in minutes.
 const sshPatience = 10 * time.Minute
 
-func (a *App) vmConsole() *cobra.Command {
-	return a.onVM("console NAME", "Print a machine's serial console", func(ctx context.Context, s *session, id string) error {
-		var answer struct{ SerialConsoleLogBlobURI string }
-		if err := s.post(ctx, id, "retrieveBootDiagnosticsData", apiCompute, nil, &answer); err != nil {
-			return err
-		}
-		return s.download(ctx, answer.SerialConsoleLogBlobURI, a.Out)
-	})
-}
-
 func (a *App) vmRun() *cobra.Command {
 	var script string
 	c := a.onVM("run NAME --script TEXT", "Run a shell script inside a machine through its guest agent", func(ctx context.Context, s *session, id string) error {
