@@ -62,17 +62,34 @@ func (w *World) Subject(d *store.Document, apiVersion string) (*Subject, error) 
 		return nil, fmt.Errorf("reading %s: %w", d.ID, err)
 	}
 	s := &Subject{ID: d.ARMID(), Type: d.Type, Location: d.Location, world: w, doc: d}
-	root = root.With("type", value.FromString(policyType(d.Type)))
-	root = root.With("id", value.FromString(d.ID))
-	if root.Get("name").IsNothing() {
-		root = root.With("name", value.FromString(s.ID.Name()))
-	}
-	s.Resource = policy.NewResource(root.AsResource(), apiVersion)
+	s.Resource = policy.NewResource(identified(root, s.ID, d), apiVersion)
 	if apiVersion != "" {
 		s.request = value.FromFields([]value.Field{{Key: "apiVersion", Value: value.FromString(apiVersion)}})
 	}
 	return s, nil
 }
+
+// identified is a document with what a request's body does not have yet, and under
+// the type's name that policies have. What is stored is complete: it stays as it is.
+func identified(root value.Value, id arm.ID, d *store.Document) value.Value {
+	changed := false
+	set := func(name, v string) { root, changed = root.With(name, value.FromString(v)), true }
+	if typ := policyType(d.Type); !strings.EqualFold(root.Find(keyType).Str(), typ) {
+		set("type", typ)
+	}
+	if root.Find(keyID).IsNothing() {
+		set("id", d.ID)
+	}
+	if root.Find(keyName).IsNothing() {
+		set("name", id.Name())
+	}
+	if changed {
+		return root.AsResource()
+	}
+	return root
+}
+
+var keyType, keyID, keyName = value.NewKey("type"), value.NewKey("id"), value.NewKey("name")
 
 func policyType(t arm.Type) string {
 	if t.Equal(arm.TypeResourceGroup) {
