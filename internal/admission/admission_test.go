@@ -306,6 +306,17 @@ func TestOnlyPublishedImages(t *testing.T) {
 	do(t, s, "PUT", vm("rogue"), from(`{"publisher":"Debian","offer":"debian-12","sku":"12","version":"latest"}`), 403)
 }
 
+// Policies know resource groups under their subscription's type.
+func TestGroupsAreGovernedToo(t *testing.T) {
+	s, _ := start(t)
+	def := subscription() + "/providers/Microsoft.Authorization/policyDefinitions/tags"
+	do(t, s, "PUT", def, `{"properties":{"mode":"All","policyRule":{"if":{"allOf":[{"field":"type","equals":"Microsoft.Resources/subscriptions/resourceGroups"},
+		{"field":"tags['owner']","exists":"false"}]},"then":{"effect":"deny"}}}}`, 201)
+	do(t, s, "PUT", subscription()+"/providers/Microsoft.Authorization/policyAssignments/tags", `{"properties":{"policyDefinitionId":"`+def+`"}}`, 201)
+	do(t, s, "PUT", subscription()+"/resourceGroups/bare", `{"location":"local"}`, 403)
+	do(t, s, "PUT", subscription()+"/resourceGroups/mine", `{"location":"local","tags":{"Owner":"ann"}}`, 201)
+}
+
 // An admitter whose store fails says so; it does not let anything through.
 func TestNothingPassesWithoutADecision(t *testing.T) {
 	s := mem.New()

@@ -278,6 +278,14 @@ func TestImagesMoveTheMachinesMadeFromThem(t *testing.T) {
 	x.want(short("g", "a") + " fresh Compliant")
 }
 
+func TestGroupsHaveStates(t *testing.T) {
+	x := newEstate(t)
+	x.define("owner", `{"if":{"allOf":[{"field":"type","equals":"Microsoft.Resources/subscriptions/resourceGroups"},{"field":"tags['owner']","exists":false}]},"then":{"effect":"audit"}}`)
+	x.assign(sub, "owner", "")
+	x.put(sub+"/resourceGroups/g", `{"tags":{"owner":"ann"}}`)
+	x.want("/resourceGroups/g owner Compliant", "/resourceGroups/h owner NonCompliant")
+}
+
 // What a rule looks for in its group is followed in its group.
 func TestRelatedResourcesInTheGroup(t *testing.T) {
 	x := newEstate(t)
