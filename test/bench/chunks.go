@@ -23,7 +23,7 @@ const (
 func (b *bench) measureChunks(ctx context.Context) error {
 	var err error
 	if b.built.second == nil {
-		b.say("the versions to compare come from the part build, which was left out")
+		b.say("the versions to compare would come from the part build, which did not make them")
 	} else if err = b.comparePackage(ctx); err != nil {
 		return err
 	}

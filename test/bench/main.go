@@ -76,7 +76,8 @@ func run(ctx context.Context, binary, dir, only string, validate bool) (err erro
 		}
 		b.say("== %s", part.name)
 		if err := part.run(ctx); err != nil {
-			failed = append(failed, fmt.Errorf("%s could not be measured: %w", part.name, err))
+			b.say("%s could not be measured: %v", part.name, err)
+			failed = append(failed, fmt.Errorf("%s could not be measured", part.name))
 		}
 	}
 	fmt.Printf("\n%s\nload average now: %s; took %s\n\n%s", facts, loadAverage(), time.Since(b.began).Round(time.Second), &b.table)

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,33 +39,7 @@ type plane struct {
 func (b *bench) newPlane(name string) (*plane, error) {
 	p := &plane{binary: b.binary, dir: instance.Dir(filepath.Join(b.work, name))}
 	bases := filepath.Join(b.cache, "base")
-	if err := errors.Join(p.dir.Make(), os.MkdirAll(bases, 0o755), os.Symlink(bases, p.dir.Bases())); err != nil {
-		return nil, err
-	}
-	return p, p.writeNetwork()
-}
-
-// stepNetwork is the far end of the pool that instances take their networks
-// from, the near end first. Nothing shows the host that an instance without a
-// running step will want its step network, so another one that starts meanwhile
-// may take it for its machines.
-var stepNetwork = netip.MustParsePrefix("10.127.255.0/24")
-
-func (p *plane) writeNetwork() error {
-	taken, err := network.HostPrefixes()
-	if err != nil {
-		return err
-	}
-	settings, err := network.Default(string(p.dir), append(taken, stepNetwork))
-	if err != nil {
-		return err
-	}
-	settings.Steps = stepNetwork
-	text, err := json.Marshal(settings)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(p.dir.Network(), text, 0o600)
+	return p, errors.Join(p.dir.Make(), os.MkdirAll(bases, 0o755), os.Symlink(bases, p.dir.Bases()))
 }
 
 func (p *plane) up(ctx context.Context) error {
