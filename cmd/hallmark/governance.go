@@ -11,6 +11,7 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rp/authorization"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
+	"hallmark.dev/hallmark/internal/rp/policyinsights"
 )
 
 // governance is what makes policies and what asks them.
@@ -30,12 +31,14 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 	aliases := alias.Default()
 	index := assignment.New(s.store, aliases)
 	facts := compliance.ImageFacts{}
+	engine := compliance.New(compliance.Config{Store: s.store, Index: index, Facts: facts, Log: s.log})
 	return governance{
 		providers: []provider.Provider{
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
+			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts}),
 		},
 		admitter: admission.New(admission.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
-		engine:   compliance.New(compliance.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
+		engine:   engine,
 	}, nil
 }

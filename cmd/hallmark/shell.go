@@ -26,6 +26,11 @@ func enterFailed(ctx context.Context, dir instance.Dir, run string) (int, error)
 		return -1, err
 	}
 	b.Network = func(ctx context.Context, run string) (build.NetworkNamespace, error) {
+		// No server may have run since this host was started: the rules that keep
+		// the shell away from the host must be there.
+		if err := net.Ensure(ctx); err != nil {
+			return nil, err
+		}
 		ns, err := net.Namespace(ctx, "shell-"+run)
 		if err != nil {
 			return nil, err
