@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/build"
+	"hallmark.dev/hallmark/internal/instance"
 )
 
 const shellHelp = `Opens a shell in the state that the failed step of a build left: the image's root, with the step's environment and network,
@@ -59,11 +61,30 @@ func (a *App) buildRunOf(ctx context.Context, where scope, name string) (string,
 	return run.BuildRunID, nil
 }
 
+// serverDir is the data directory of the server that the context talks to, if it
+// is one of this host, so that a command that a server's message names works as it
+// stands there. --data goes before it.
+func (a *App) serverDir() (instance.Dir, error) {
+	dir, err := a.Dir()
+	if err != nil || a.dataDir != defaultDataDir() {
+		return dir, err
+	}
+	c, err := a.current()
+	if err != nil {
+		return dir, nil //nolint:nilerr // no context: the default directory
+	}
+	own := instance.Dir(filepath.Dir(filepath.Dir(c.SecretFile)))
+	if c.SecretFile != "" && c.SecretFile == own.AdminSecret() {
+		return own, nil
+	}
+	return dir, nil
+}
+
 func (a *App) enterFailed(ctx context.Context, buildRun string) error {
 	if os.Geteuid() != 0 {
 		return &Error{Code: ExitUsage, Err: errors.New("a shell in a failed build needs root: the image is mounted on this host"), Hint: "run it with sudo, on the host of the server"}
 	}
-	dir, err := a.Dir()
+	dir, err := a.serverDir()
 	if err != nil {
 		return err
 	}
