@@ -254,7 +254,7 @@ func TestExitCode(t *testing.T) {
 	r := estate(t, Options{}).Report()
 	for text, want := range map[string]int{
 		"": ExitFindings, "none": ExitClean, "revoked": ExitFindings, "end-of-life": ExitClean, "unknown": ExitFindings,
-		"outdated": ExitFindings, "staged-only, end-of-life": ExitClean, "staged-only,AGED": ExitFindings,
+		"outdated": ExitFindings, "unapproved": ExitFindings, "staged-only, end-of-life": ExitClean, "staged-only,AGED": ExitFindings,
 	} {
 		on, err := ParseFailOn(text)
 		if err != nil {

@@ -82,7 +82,7 @@ type FailOn []string
 
 // FailOnWords are the words that ParseFailOn accepts.
 func FailOnWords() []string {
-	words := []string{string(NonCompliant), "unknown", "outdated", "none"}
+	words := []string{string(NonCompliant), "unapproved", "unknown", "outdated", "none"}
 	for _, s := range lineage.States() {
 		if !slices.Contains(words, string(s)) {
 			words = append(words, string(s))
@@ -126,6 +126,8 @@ func (s *Summary) matching(word string) int {
 	switch word {
 	case string(NonCompliant):
 		return s.NonCompliant
+	case "unapproved":
+		return s.ByState[lineage.UnapprovedMarketplace] + s.ByState[lineage.UnapprovedCustom]
 	case "outdated":
 		return s.ByState[lineage.ApprovedOutdated]
 	case "none":
