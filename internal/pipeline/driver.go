@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/attest"
@@ -38,6 +40,20 @@ type Place struct {
 	// Location is where images are built and tested.
 	Location string
 }
+
+// Within is the same place, moved to the first of the regions that an image is
+// published to if it is in none of them: a version's own location has to be one
+// of its regions, and it is found out too late after hours of building.
+func (p Place) Within(regions []string) Place {
+	here := func(region string) bool { return regionName(region) == regionName(p.Location) }
+	if len(regions) > 0 && !slices.ContainsFunc(regions, here) {
+		p.Location = regions[0]
+	}
+	return p
+}
+
+// regionName is a region's name; Azure takes its display name as well.
+func regionName(text string) string { return strings.ToLower(strings.ReplaceAll(text, " ", "")) }
 
 // Driver carries runs forward. It has no state of its own.
 type Driver struct {

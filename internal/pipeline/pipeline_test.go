@@ -244,3 +244,16 @@ func TestRemainsThatCannotBeRemovedDoNotChangeTheOutcome(t *testing.T) {
 		t.Errorf("status %s, stages %+v", run.Status, run.Stages)
 	}
 }
+
+func TestThePlaceIsOneOfTheRegions(t *testing.T) {
+	for _, test := range []struct {
+		regions []string
+		want    string
+	}{
+		{nil, "eastus"}, {[]string{"westeurope", "East US"}, "eastus"}, {[]string{"westeurope", "northeurope"}, "westeurope"},
+	} {
+		if got := (Place{Location: "eastus"}).Within(test.regions).Location; got != test.want {
+			t.Errorf("%q: %s, want %s", test.regions, got, test.want)
+		}
+	}
+}

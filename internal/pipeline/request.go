@@ -46,7 +46,7 @@ func (d *Driver) interfaceID(run *Run) string {
 }
 
 func (d *Driver) networkID() string {
-	return d.inBuildGroup("Microsoft.Network/virtualNetworks", "hallmark-build")
+	return d.inBuildGroup("Microsoft.Network/virtualNetworks", "hallmark-build-"+regionName(d.Place.Location))
 }
 
 func (d *Driver) galleryID() string {

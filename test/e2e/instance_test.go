@@ -34,8 +34,10 @@ func newInstance(t *testing.T, host string) *instance {
 	needSystem(t)
 	home := t.TempDir()
 	i := &instance{dir: filepath.Join(home, "data"), home: home, listen: freeAddress(t, host)}
-	if err := os.MkdirAll(i.temporary(), 0o700); err != nil {
-		t.Fatal(err)
+	for _, folder := range []string{i.temporary(), i.dir} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	i.key = i.serveKey(t)
 	i.env = append(os.Environ(), "HALLMARK_CONFIG="+filepath.Join(home, "contexts.yaml"), "HALLMARK_DATA="+i.dir,

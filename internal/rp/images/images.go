@@ -116,7 +116,7 @@ func (p *images) driver(ctx context.Context, s *runState, now func() time.Time, 
 		return nil, err
 	}
 	return &pipeline.Driver{
-		Cloud: cloud, Signer: p.Signer, Place: s.Place, Recipe: recipe, Secrets: secrets, Now: now,
+		Cloud: cloud, Signer: p.Signer, Place: s.Place.Within(recipe.Regions), Recipe: recipe, Secrets: secrets, Now: now,
 		Log: log.append,
 	}, nil
 }
