@@ -39,7 +39,7 @@ func golden(t *testing.T, name, got string) {
 
 func TestPlansGolden(t *testing.T) {
 	for _, e := range Builtin() {
-		golden(t, "bootstrap-"+e.Debian.Codename+".txt", strings.Join(e.Debian.planBootstrap(Mirror{}.withDefaults()), "\n")+"\n")
+		golden(t, "bootstrap-"+e.Debian.Codename+".txt", strings.Join(e.Debian.planBootstrap(Mirror{Main: "http://mirror.example/debian", Security: "http://mirror.example/debian-security"}.withDefaults()), "\n")+"\n")
 	}
 	golden(t, "partitions.txt", partitions("seed"))
 	var text strings.Builder

@@ -18,42 +18,15 @@ import (
 	"hallmark.dev/hallmark/internal/disk"
 )
 
-// Mirror says where Debian's packages come from.
-type Mirror struct {
-	Main     string // default http://mirror.example/debian
-	Security string // default http://mirror.example/debian-security
-	Keyring  string // default: package debian-archive-keyring's
-}
-
-func (m Mirror) withDefaults() Mirror {
-	set := func(s *string, value string) {
-		if *s == "" {
-			*s = value
-		}
-		*s = strings.TrimSuffix(*s, "/")
-	}
-	set(&m.Main, "http://mirror.example/debian")
-	set(&m.Security, "http://mirror.example/debian-security")
-	set(&m.Keyring, "/usr/share/keyrings/debian-archive-keyring.gpg")
-	return m
-}
-
-// validate keeps an address from becoming another option of an apt source line.
-func (m Mirror) validate() error {
-	for _, u := range []string{m.Main, m.Security} {
-		if !isURL(u) || strings.ContainsAny(u, " \t\r\n[]") {
-			return fmt.Errorf("package mirror %q is not an http, https or file URL", u)
-		}
-	}
-	return nil
-}
-
 // suite is one of the package collections that make up a release.
 type suite struct{ uri, name string }
 
 func (d Debian) suites(m Mirror) []suite {
 	return []suite{{m.Main, d.Codename}, {m.Main, d.Codename + "-updates"}, {m.Security, d.Codename + "-security"}}
 }
+
+// errNoMirror is said where neither the user nor the host names one.
+var errNoMirror = errors.New("no package mirror is known: this host's apt sources name none, so set mirror and securityMirror in config.yaml")
 
 func (s suite) inRelease() string { return s.uri + "/dists/" + s.name + "/InRelease" }
 
@@ -154,6 +127,9 @@ func (s suite) checked(ctx context.Context, keyring string, inRelease []byte, no
 
 // resolveDebian asks the mirror, every time, what its suites are now.
 func (s *Store) resolveDebian(ctx context.Context, d Debian) (Resolved, error) {
+	if s.mirror.Main == "" || s.mirror.Security == "" {
+		return Resolved{}, errNoMirror
+	}
 	var files [][]byte
 	var newest time.Time
 	var warning string

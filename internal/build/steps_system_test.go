@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	origin "hallmark.dev/hallmark/internal/base"
 )
 
 func shell(name string, lines ...string) Step { return Step{Name: name, Kind: Shell, Inline: lines} }
@@ -94,7 +96,7 @@ exit 0
 func TestOrdinaryPackageWorkInAStep(t *testing.T) {
 	base := debian(t)
 	b := open(t)
-	plan := Plan{ID: "p", Base: base, OSDiskSizeGB: 3, AptMirror: "http://mirror.example/debian/", Variables: map[string]string{"WHO": "you"}, Steps: []Step{
+	plan := Plan{ID: "p", Base: base, OSDiskSizeGB: 3, AptMirror: origin.HostMirror().Main + "/", Variables: map[string]string{"WHO": "you"}, Steps: []Step{
 		shell("install", "apt-get -q update", "apt-get -qy install --no-install-recommends openssh-server linux-image-cloud-amd64 nginx-light libcap2-bin sudo iputils-ping",
 			"systemctl enable nginx", "test -e /boot/vmlinuz-*", "test -e /boot/initrd.img-*", "cp /bin/true /usr/local/bin/capped && setcap cap_net_bind_service+ep /usr/local/bin/capped",
 			"ping -c1 -W1 127.0.0.1", "useradd -m worker", "sudo -u worker id -un", `test "$WHO" = you`, "df --output=size -m / | tail -1"),
@@ -119,12 +121,12 @@ func TestOrdinaryPackageWorkInAStep(t *testing.T) {
 			t.Errorf("%s holds %q, want %q", name, got, want)
 		}
 	}
-	for _, name := range []string{"usr/sbin/policy-rc.d", "etc/ssh/ssh_host_rsa_key", "var/lib/apt/lists/mirror.example_debian_dists_bookworm_InRelease"} {
+	for _, name := range []string{"usr/sbin/policy-rc.d", "etc/ssh/ssh_host_rsa_key", "var/lib/apt/lists/" + strings.ReplaceAll(strings.TrimPrefix(origin.HostMirror().Main, "http://"), "/", "_") + "_dists_bookworm_InRelease"} {
 		if got := readFrom(t, r.Path, name); !strings.HasPrefix(got, "error: ") {
 			t.Errorf("%s is in the image", name)
 		}
 	}
-	if got := readFrom(t, r.Path, "etc/apt/sources.list"); !strings.Contains(got, "http://mirror.example/debian bookworm") {
+	if got := readFrom(t, r.Path, "etc/apt/sources.list"); !strings.Contains(got, origin.HostMirror().Main+" bookworm") {
 		t.Errorf("sources.list is %q", got)
 	}
 	// linux/capability.h: revision 2 belongs to the machine's root; revision 3 to

@@ -171,8 +171,9 @@ func TestCleanMakesARootAnonymous(t *testing.T) {
 
 func TestPrepareLeavesNothing(t *testing.T) {
 	needRoot(t)
-	const sources = "deb http://mirror.example/debian bookworm main\ndeb http://security.example/debian-security bookworm-security main\n"
-	const deb822 = "Types: deb\nURIs: https://mirror.example/debian/\nSuites: bookworm\n"
+	const domain = ".debian.org"
+	const sources = "deb http://deb" + domain + "/debian bookworm main\ndeb http://security" + domain + "/debian-security bookworm-security main\n"
+	const deb822 = "Types: deb\nURIs: https://deb" + domain + "/debian/\nSuites: bookworm\n"
 	p := Plan{AptMirror: "http://mirror.example/deb$1/"}
 	for name, tc := range map[string]struct {
 		step func(tr tree)
@@ -182,7 +183,7 @@ func TestPrepareLeavesNothing(t *testing.T) {
 		"the step adds a source": {func(tr tree) {
 			write(t, tr, "etc/apt/sources.list.d/b.list", "deb http://mirror.example/deb$1 sid main\n")
 		}, map[string]string{"etc/apt/sources.list": sources, "etc/apt/sources.list.d/a.sources": deb822,
-			"etc/apt/sources.list.d/b.list": "deb http://mirror.example/debian sid main\n"}},
+			"etc/apt/sources.list.d/b.list": "deb http://deb" + domain + "/debian sid main\n"}},
 		"the step brings a policy": {func(tr tree) { write(t, tr, "usr/sbin/policy-rc.d", "mine") },
 			map[string]string{"etc/apt/sources.list": sources, "etc/apt/sources.list.d/a.sources": deb822, "usr/sbin/policy-rc.d": "mine"}},
 		"a resolv.conf is made for the mount": {func(tr tree) { write(t, tr, "etc/resolv.conf", "") },
@@ -200,7 +201,7 @@ func TestPrepareLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			during := contents(t, tr)
-			if got, want := during["etc/apt/sources.list"], "deb http://mirror.example/deb$1 bookworm main\n"; !strings.HasPrefix(got, want) || !strings.Contains(got, "http://security.example/debian-security") {
+			if got, want := during["etc/apt/sources.list"], "deb http://mirror.example/deb$1 bookworm main\n"; !strings.HasPrefix(got, want) || !strings.Contains(got, "http://security"+domain+"/debian-security") {
 				t.Errorf("while the step runs, sources.list holds %q", got)
 			}
 			if !strings.Contains(during["etc/apt/sources.list.d/a.sources"], "URIs: http://mirror.example/deb$1/\n") || during["usr/sbin/policy-rc.d"] == "" {

@@ -6,11 +6,14 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"hallmark.dev/hallmark/internal/base"
 )
 
 // dialEnv makes this test's binary, run inside a namespace, one attempt to
@@ -121,7 +124,11 @@ func hostAddresses(t *testing.T) []string {
 // needs in any case.
 func outsideAddress(t *testing.T) string {
 	t.Helper()
-	ips, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip4", "mirror.example")
+	mirror, err := url.Parse(base.HostMirror().Main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip4", mirror.Hostname())
 	if err != nil {
 		t.Fatal(err)
 	}
