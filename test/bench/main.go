@@ -10,7 +10,6 @@
 //
 //	scripts/bench                 # everything
 //	scripts/bench -only store     # one part: build, chunks, machines, store
-//	scripts/bench -validate       # also boot the first image and run its tests
 package main
 
 import (
@@ -31,11 +30,10 @@ func main() {
 	binary := flag.String("hallmark", "bin/hallmark", "the `binary` to measure")
 	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store (default: all)")
 	dir := flag.String("dir", "/var/tmp", "where the temporary data goes: a real disk with 12 GiB free")
-	validate := flag.Bool("validate", false, "boot and test the first image, too, and report how long that takes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *binary, *dir, *only, *validate); err != nil {
+	if err := run(ctx, *binary, *dir, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -50,11 +48,9 @@ type bench struct {
 	table  table
 	images *plane // a control plane with images in it; build and later parts use it
 	built  built
-	// validate lets the first build's tests run to their end.
-	validate bool
 }
 
-func run(ctx context.Context, binary, dir, only string, validate bool) (err error) {
+func run(ctx context.Context, binary, dir, only string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("building images and running machines needs root")
 	}
@@ -62,7 +58,6 @@ func run(ctx context.Context, binary, dir, only string, validate bool) (err erro
 	if err != nil {
 		return err
 	}
-	b.validate = validate
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	facts := machineFacts(b.cache)
 	fmt.Println(facts)
