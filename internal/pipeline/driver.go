@@ -89,8 +89,21 @@ type Event struct {
 const again = time.Second
 
 // maxAttempts is how many consecutive errors of the endpoint a stage bears
-// before the run fails. With the controller's backoff this spans some minutes.
+// before the run fails. With RetryAfter this spans some minutes.
 const maxAttempts = 12
+
+// longestRetry bounds RetryAfter.
+const longestRetry = 30 * time.Second
+
+// RetryAfter is how long to wait before a run's next step after Step has
+// returned an error: twice as long each time.
+func RetryAfter(run *Run) time.Duration {
+	stage := run.current()
+	if stage == nil || stage.Attempts < 1 {
+		return again
+	}
+	return min(again<<(stage.Attempts-1), longestRetry)
+}
 
 // errWait says that a stage has to wait for the endpoint.
 var errWait = errors.New("wait")
@@ -156,6 +169,7 @@ func (d *Driver) conclude(ctx context.Context, run *Run, stage *Stage, err error
 		d.settle(run, Failed, failure(codeOf(err), stage.Name, "%s", azure.Message(err)), run.Next)
 		return d.next(run), nil
 	}
+	d.log(stage, "log", "the endpoint has refused, and is asked again: "+stage.Message)
 	return again, err
 }
 

@@ -257,3 +257,15 @@ func TestThePlaceIsOneOfTheRegions(t *testing.T) {
 		}
 	}
 }
+
+func TestRetriesSpanMinutes(t *testing.T) {
+	run := NewRun("r", Order{})
+	total := time.Duration(0)
+	for attempt := range maxAttempts {
+		run.Stages[0].Attempts = attempt
+		total += RetryAfter(run)
+	}
+	if total < 2*time.Minute || total > 10*time.Minute {
+		t.Errorf("an endpoint that is away is given up after %s", total)
+	}
+}

@@ -467,7 +467,7 @@ targets:
 `, j.arm.Endpoint, j.arm.ClientID, j.arm.SecretFile, j.arm.CAFile))
 	a.up(t)
 	arm := a.endpoint(t)
-	text := strings.NewReplacer("small", "remote", "secrets:\n  canary: {env: E2E_CANARY}\n", "", "    secrets: [canary]\n", "",
+	text := strings.NewReplacer("small", "remote", "sku: debian-12}", "sku: remote}", "secrets:\n  canary: {env: E2E_CANARY}\n", "", "    secrets: [canary]\n", "",
 		"/run/secrets/canary", "/etc/hostname", "regions: [eastus, westeurope]", "regions: [westeurope]").Replace(recipe)
 	arm.must(t, "PUT", arm.group(""), "2021-04-01", map[string]any{"location": "eastus"}, nil)
 	pipeline := arm.group("/providers/Hallmark.Images/pipelines/remote")

@@ -151,10 +151,15 @@ func (p *images) reconcile(ctx context.Context, w *provider.Work) (time.Duration
 		if err := p.save(ctx, w, run); err != nil {
 			return 0, err
 		}
-		if stepErr != nil || again == 0 {
+		if again == 0 {
 			return 0, stepErr
 		}
-		if err := pause(ctx, again); err != nil {
+		if stepErr != nil {
+			err = p.rest(ctx, w, pipeline.RetryAfter(run))
+		} else {
+			err = pause(ctx, again)
+		}
+		if err != nil {
 			return 0, err
 		}
 		if err := w.Refresh(ctx); err != nil {
@@ -175,6 +180,29 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-controller.Changed(ctx):
 	}
 	return nil
+}
+
+// rest waits before a stage tries again what the endpoint has refused. That this
+// was recorded is a change of the document, too, which must not cut the wait
+// short: only a cancel or a delete does. The controller's own backoff would be
+// cut short, so an outage of a second would use up all attempts.
+func (p *images) rest(ctx context.Context, w *provider.Work, d time.Duration) error {
+	over := time.After(d)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-over:
+			return nil
+		case <-controller.Changed(ctx):
+		}
+		if err := w.Refresh(ctx); err != nil {
+			return err
+		}
+		if _, state, err := load(w.Doc); err != nil || state.Cancel || w.Doc.Deleting {
+			return err
+		}
+	}
 }
 
 func load(doc *store.Document) (*pipeline.Run, *runState, error) {
