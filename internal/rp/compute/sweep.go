@@ -29,23 +29,19 @@ func Sweep(ctx context.Context, cfg Config, st store.Store) error {
 
 // named collects the names of machines and volumes, and the ports of machines.
 func named(tx store.ReadTx, keep map[string]bool, ports *[]string) error {
-	machines, err := tx.List(store.Query{Type: TypeVM})
-	if err != nil {
-		return err
-	}
-	for _, d := range machines {
+	err := store.Each(tx, store.Query{Type: TypeVM}, func(d *store.Document) error {
 		_, p := readVM(d)
 		keep[p.Machine] = true
 		*ports = append(*ports, p.Machine)
-	}
-	disks, err := tx.List(store.Query{Type: TypeDisk})
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for _, d := range disks {
+	return store.Each(tx, store.Query{Type: TypeDisk}, func(d *store.Document) error {
 		_, p := readDisk(d)
 		keep[p.Volume] = true
 		keep[p.Stale] = p.Stale != ""
-	}
-	return nil
+		return nil
+	})
 }
