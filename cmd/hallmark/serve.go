@@ -61,7 +61,7 @@ func serve(ctx context.Context, dir instance.Dir, listen string) error {
 	if err := dir.Make(); err != nil {
 		return err
 	}
-	release, err := dir.Lock()
+	release, err := lock(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,25 @@ func serve(ctx context.Context, dir instance.Dir, listen string) error {
 	}
 	s := &server{dir: dir, cfg: cfg, store: store, log: log, listener: listener, url: "https://" + listener.Addr().String(), mounts: map[string]http.Handler{}}
 	return s.run(ctx)
+}
+
+// lockPatience is how long a server that was just killed may hold its lock.
+const lockPatience = 5 * time.Second
+
+// lock locks the data directory. The lock of a killed server goes with the last
+// of its threads and half-started children, which takes a moment.
+func lock(ctx context.Context, dir instance.Dir) (release func() error, err error) {
+	for begun := time.Now(); ; {
+		release, err = dir.Lock()
+		if !errors.Is(err, instance.ErrLocked) || time.Since(begun) > lockPatience {
+			return release, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // server is the control plane being put together.
