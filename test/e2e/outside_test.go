@@ -215,6 +215,7 @@ func (i *instance) clear(t *testing.T) {
 	t.Helper()
 	if mark := i.mark(t); mark != "" {
 		defer removeNetwork(t, mark)
+		defer i.releaseSteps(t)
 	}
 	for _, p := range i.own(t) {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
@@ -222,6 +223,26 @@ func (i *instance) clear(t *testing.T) {
 	until(t, "the instance's processes end", func() bool { return len(i.own(t)) == 0 })
 	for range i.mounts(t) {
 		tool(t, "umount", "--recursive", "--lazy", filepath.Join(i.dir, "builds", "mounts"))
+	}
+}
+
+// releaseSteps gives back the addresses that the instance keeps for its build
+// steps, which outlive it as its bridge does.
+func (i *instance) releaseSteps(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(i.dir, "network.json"))
+	if os.IsNotExist(err) {
+		return
+	}
+	var config struct{ Steps string }
+	if err == nil {
+		err = json.Unmarshal(text, &config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if routes := tool(t, "ip", "route", "show", "type", "blackhole"); strings.Contains(routes, config.Steps) {
+		tool(t, "ip", "route", "delete", "blackhole", config.Steps)
 	}
 }
 
