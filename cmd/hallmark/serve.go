@@ -111,10 +111,9 @@ type server struct {
 	listener net.Listener
 	url      string
 
-	people  *identity.Directory
-	issuer  *identity.Issuer
-	admin   identity.ServicePrincipal
-	closers []func() error
+	people *identity.Directory
+	issuer *identity.Issuer
+	admin  identity.ServicePrincipal
 	// mounts are paths that are served beside the resources.
 	mounts map[string]http.Handler
 
@@ -136,7 +135,6 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
 	rules, err := s.openGovernance(ctx)
 	if err != nil {
 		return err
@@ -186,14 +184,6 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 	defer s.dir.Withdraw()
 	s.log.Info("serving", "url", s.url, "data", string(s.dir), "version", version)
 	return group.Wait()
-}
-
-func (s *server) close() {
-	for _, c := range s.closers {
-		if err := c(); err != nil {
-			s.log.Error("closing", "error", err)
-		}
-	}
 }
 
 // adminName is the service principal that the command line on this machine

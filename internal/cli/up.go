@@ -41,11 +41,7 @@ func (a *App) upCommand() *cobra.Command {
 }
 
 func (a *App) up(ctx context.Context, listen, name string) error {
-	dir, err := a.Dir()
-	if err != nil {
-		return err
-	}
-	server, running, err := dir.Running()
+	dir, server, running, err := a.findServer()
 	if err != nil {
 		return err
 	}
@@ -70,6 +66,15 @@ func (a *App) up(ctx context.Context, listen, name string) error {
 func (a *App) Dir() (instance.Dir, error) {
 	absolute, err := filepath.Abs(a.dataDir)
 	return instance.Dir(absolute), err
+}
+
+// findServer looks for the server of the data directory.
+func (a *App) findServer() (dir instance.Dir, server instance.Server, running bool, err error) {
+	if dir, err = a.Dir(); err != nil {
+		return dir, server, false, err
+	}
+	server, running, err = dir.Running()
+	return dir, server, running, err
 }
 
 // spawn starts `hallmark serve` in a session of its own, so that closing the
@@ -167,11 +172,7 @@ func (a *App) downCommand() *cobra.Command {
 }
 
 func (a *App) down(ctx context.Context) error {
-	dir, err := a.Dir()
-	if err != nil {
-		return err
-	}
-	server, running, err := dir.Running()
+	dir, server, running, err := a.findServer()
 	if err != nil {
 		return err
 	}
@@ -202,11 +203,7 @@ func (a *App) statusCommand() *cobra.Command {
 }
 
 func (a *App) status(ctx context.Context) error {
-	dir, err := a.Dir()
-	if err != nil {
-		return err
-	}
-	server, running, err := dir.Running()
+	dir, server, running, err := a.findServer()
 	if err != nil {
 		return err
 	}
