@@ -67,7 +67,9 @@ func New(c Config) provider.Provider {
 // mostListed is how many of the newest records a list shows.
 const mostListed = 1000
 
-// private lists the Private parts of a type's documents in a subscription.
+// private lists the Private parts of a type's documents in a subscription, the last
+// written first: their names are ULIDs, which rise within a millisecond too, while
+// their times may be equal. A stable sort by time keeps that order.
 func private[T any](ctx context.Context, c *provider.Call, typ arm.Type) ([]T, error) {
 	var all []T
 	err := c.Runtime.Store.View(ctx, func(tx store.ReadTx) error {
@@ -83,6 +85,7 @@ func private[T any](ctx context.Context, c *provider.Call, typ arm.Type) ([]T, e
 			}
 			all = append(all, one)
 		}
+		slices.Reverse(all)
 		return nil
 	})
 	return all, err
@@ -93,7 +96,7 @@ func listOperations(ctx context.Context, c *provider.Call) (*provider.Response, 
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b operation.Record) int { return b.StartTime.Compare(a.StartTime) })
+	slices.SortStableFunc(all, func(a, b operation.Record) int { return b.StartTime.Compare(a.StartTime) })
 	for i := range all {
 		all[i].Result = nil // results may be long, and are for whoever asked
 	}
@@ -105,7 +108,7 @@ func listEvents(ctx context.Context, c *provider.Call) (*provider.Response, erro
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b provider.Event) int { return b.Time.Compare(a.Time) })
+	slices.SortStableFunc(all, func(a, b provider.Event) int { return b.Time.Compare(a.Time) })
 	return list(c, all)
 }
 
