@@ -38,6 +38,16 @@ type config struct {
 	Accelerator string `yaml:"accelerator,omitempty"`
 	// CacheGiB bounds what build layers may take.
 	CacheGiB int `yaml:"cacheGiB,omitempty"`
+	// RecordedTypes are resource types to store and do nothing with, beyond those
+	// that Hallmark knows.
+	RecordedTypes []recordedType `yaml:"recordedTypes,omitempty"`
+}
+
+// recordedType is a type and where its resources may be: resourceGroup unless
+// set, subscription, managementGroup, resource.
+type recordedType struct {
+	Type string   `yaml:"type"`
+	At   []string `yaml:"at,omitempty"`
 }
 
 // location is a region: a storage root of its own.
@@ -125,6 +135,9 @@ func (c config) check(dir instance.Dir) error {
 			wrong = append(wrong, fmt.Errorf("locations[%d].name: %q is empty or there twice", i, l.Name))
 		}
 		seen[l.Name] = true
+	}
+	if _, err := recordedTypes(c.RecordedTypes); err != nil {
+		wrong = append(wrong, err)
 	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("%s: %w", dir.Config(), errors.Join(wrong...))

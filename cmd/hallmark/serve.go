@@ -29,10 +29,12 @@ import (
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/instance"
 	"hallmark.dev/hallmark/internal/network"
+	"hallmark.dev/hallmark/internal/policy/alias"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rbac"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/gallery"
+	"hallmark.dev/hallmark/internal/rp/recorded"
 	"hallmark.dev/hallmark/internal/rp/resources"
 	"hallmark.dev/hallmark/internal/store/sqlite"
 )
@@ -140,9 +142,13 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.compliance = rules.engine
+	all, err := withRecorded(append(built, rules.providers...), s.cfg.RecordedTypes)
+	if err != nil {
+		return err
+	}
 	pipeline, err := provider.New(provider.Config{
-		Store: s.store, Providers: append(built, rules.providers...), Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
-		Authorizer: s.authorizer(), Locations: s.locationNames(),
+		Store: s.store, Providers: all, Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
+		Authorizer: s.authorizer(), Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
 	})
 	if err != nil {
 		return err

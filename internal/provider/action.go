@@ -21,6 +21,8 @@ func (c *call) action(ctx context.Context) (*Response, error) {
 	case a != nil:
 	case known:
 		return nil, c.notAllowed()
+	case t.Recorded && c.Method == http.MethodPost:
+		return nil, c.refuseRecorded(ctx, t)
 	default:
 		return nil, arm.Errorf(404, arm.CodeInvalidResourceType, "'%s' is neither an action nor a child type of '%s'.", clip(c.path.Tail), t.Type).At(c.Path)
 	}
@@ -35,6 +37,15 @@ func (c *call) action(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	return c.retry(func() (*Response, error) { return c.actOnce(ctx, t, a, request) })
+}
+
+// refuseRecorded is why nothing can be done with a resource that is only recorded.
+func (c *call) refuseRecorded(ctx context.Context, t *ResourceType) error {
+	if err := c.authorize(ctx, t.permission(c.path.Tail+"/action"), c.path.ID); err != nil {
+		return err
+	}
+	return arm.BadRequest(CodeRecordedOnly, c.path.ID.String(), "'%s' is not possible: resources of type '%s' are only recorded here, and nothing stands behind them that could do it.",
+		clip(c.path.Tail), t.Type)
 }
 
 func (c *call) actOnce(ctx context.Context, t *ResourceType, a *Action, request json.RawMessage) (*Response, error) {

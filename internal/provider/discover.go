@@ -23,6 +23,16 @@ type typeView struct {
 	APIVersions       []string `json:"apiVersions"`
 	DefaultAPIVersion string   `json:"defaultApiVersion"`
 	Capabilities      string   `json:"capabilities"`
+	// Properties say of a type that it is only recorded.
+	Properties map[string]string `json:"properties,omitempty"`
+	Aliases    []aliasView       `json:"aliases,omitempty"`
+}
+
+type aliasView struct {
+	Name            string            `json:"name"`
+	Paths           []AliasPath       `json:"paths"`
+	DefaultPath     string            `json:"defaultPath"`
+	DefaultMetadata map[string]string `json:"defaultMetadata,omitempty"`
 }
 
 // providers serves GET …/providers and …/providers/NS.
@@ -40,9 +50,10 @@ func (c *call) providers(ctx context.Context) (*Response, error) {
 	if c.path.Namespace != "" {
 		return c.namespace()
 	}
+	aliases := c.aliases("")
 	views := []namespaceView{}
 	for _, ns := range c.p.reg.namespaces() {
-		views = append(views, c.namespaceView(ns))
+		views = append(views, c.namespaceView(ns, aliases))
 	}
 	return JSON(200, map[string]any{"value": views})
 }
@@ -50,14 +61,42 @@ func (c *call) providers(ctx context.Context) (*Response, error) {
 func (c *call) namespace() (*Response, error) {
 	for _, ns := range c.p.reg.namespaces() {
 		if strings.EqualFold(ns, c.path.Namespace) {
-			return JSON(200, c.namespaceView(ns))
+			return JSON(200, c.namespaceView(ns, c.aliases(ns)))
 		}
 	}
-	return nil, arm.Errorf(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", clip(c.path.Namespace)).At(c.Path)
+	return nil, invalidNamespace(c.path.Namespace).At(c.Path)
+}
+
+// aliases are those of a namespace ("": of all) by type, if the request asks for them.
+func (c *call) aliases(namespace string) map[string][]Alias {
+	if c.p.cfg.Aliases == nil || !slices.Contains(expands(c.query), "resourcetypes/aliases") {
+		return nil
+	}
+	byType := map[string][]Alias{}
+	for _, a := range c.p.cfg.Aliases(namespace) {
+		key := strings.ToLower(a.Type)
+		byType[key] = append(byType[key], a)
+	}
+	return byType
+}
+
+func aliasViews(aliases []Alias, versions []string) []aliasView {
+	var views []aliasView
+	for _, a := range aliases {
+		v := aliasView{Name: a.Name, DefaultPath: a.Path, Paths: a.Versions}
+		if len(v.Paths) == 0 {
+			v.Paths = []AliasPath{{Path: a.Path, APIVersions: versions}}
+		}
+		if a.Modifiable {
+			v.DefaultMetadata = map[string]string{"type": "NotSpecified", "attributes": "Modifiable"}
+		}
+		views = append(views, v)
+	}
+	return views
 }
 
 // register answers what az and the SDKs ask before they use a provider: all are
-// registered.
+// registered, and stay so.
 func (c *call) register(ctx context.Context) (*Response, error) {
 	if c.Method != "POST" {
 		return nil, c.notAllowed()
@@ -65,7 +104,11 @@ func (c *call) register(ctx context.Context) (*Response, error) {
 	if err := c.authorize(ctx, "Microsoft.Resources/subscriptions/providers/read", c.path.ID); err != nil {
 		return nil, err
 	}
-	return c.namespace()
+	resp, err := c.namespace()
+	if err == nil && strings.EqualFold(c.path.Tail, "unregister") {
+		return nil, arm.Conflict("CannotUnregisterProvider", c.Path, "The resource provider '%s' cannot be unregistered: here every provider is registered in every subscription, and stays so.", clip(c.path.Namespace))
+	}
+	return resp, err
 }
 
 func (r *registry) namespaces() []string {
@@ -81,23 +124,31 @@ func (r *registry) namespaces() []string {
 	return slices.Sorted(maps.Values(byKey))
 }
 
-func (c *call) namespaceView(ns string) namespaceView {
+func (c *call) namespaceView(ns string, aliases map[string][]Alias) namespaceView {
 	v := namespaceView{ID: strings.TrimSuffix(c.path.ID.String(), "/") + "/providers/" + ns, Namespace: ns,
 		RegistrationState: "Registered", RegistrationPolicy: "RegistrationFree", ResourceTypes: []typeView{}}
-	add := func(t arm.Type, versions []string, capabilities string) {
+	add := func(t arm.Type, versions []string, capabilities string, properties map[string]string) {
 		if !strings.EqualFold(t.Namespace(), ns) || len(versions) == 0 {
 			return
 		}
 		v.ResourceTypes = append(v.ResourceTypes, typeView{ResourceType: t.Path(), Locations: append([]string{}, c.p.cfg.Locations...),
-			APIVersions: versions, DefaultAPIVersion: versions[0], Capabilities: capabilities})
+			APIVersions: versions, DefaultAPIVersion: versions[0], Capabilities: capabilities,
+			Properties: properties, Aliases: aliasViews(aliases[t.Key()], versions)})
 	}
 	for _, t := range c.p.reg.sorted() {
-		add(t.Type, t.APIVersions, t.capabilities())
+		add(t.Type, t.APIVersions, t.capabilities(), t.notes())
 	}
 	for _, rt := range c.p.reg.routes {
-		add(rt.Type, rt.APIVersions, "None")
+		add(rt.Type, rt.APIVersions, "None", nil)
 	}
 	return v
+}
+
+func (t *ResourceType) notes() map[string]string {
+	if t.Recorded {
+		return map[string]string{"recordedOnly": "true"}
+	}
+	return nil
 }
 
 func (t *ResourceType) capabilities() string {

@@ -27,6 +27,8 @@ type Config struct {
 	Authorizer Authorizer // required: without one nothing is allowed
 	Admitter   Admitter   // nil admits everything
 	Locations  []string   // where resources may be; empty allows any
+	// Aliases are a namespace's policy aliases ("": of all); nil: there are none.
+	Aliases    func(namespace string) []Alias
 	Log        *slog.Logger
 	Now        func() time.Time // nil: time.Now
 	RetryAfter int              // seconds between polls that clients are told; 0 leaves it to them
@@ -55,7 +57,8 @@ func New(cfg Config) (*Pipeline, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registering resource types: %w", err)
 	}
-	return &Pipeline{cfg: cfg, reg: reg}, nil
+	p := &Pipeline{cfg: cfg, reg: reg}
+	return p, reg.addRoutes(p.operationRoutes())
 }
 
 // Panics is how many requests ended in a panic since the start: bugs, all of them.

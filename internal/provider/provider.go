@@ -23,6 +23,20 @@ type Provider struct {
 	Controllers func(rt Runtime) []controller.Controller
 }
 
+// Alias is a policy alias of a type, for the providers listing.
+type Alias struct {
+	Type, Name string
+	Path       string // default path
+	Versions   []AliasPath
+	Modifiable bool // false: no, or not known
+}
+
+// AliasPath is the path that holds for some api-versions.
+type AliasPath struct {
+	Path        string   `json:"path"`
+	APIVersions []string `json:"apiVersions"`
+}
+
 // Runtime is what background work may use. It becomes usable when the pipeline
 // has been built; keep it, use it in Reconcile.
 type Runtime struct {
@@ -74,6 +88,13 @@ type ResourceType struct {
 	// Hidden leaves the type's resources out of GET …/resources, which shows those
 	// with Tags.
 	Hidden bool
+
+	// Recorded says that nothing stands behind the type: its resources are stored and
+	// checked by shape, and do nothing. Answers and the providers listing say so, and
+	// actions are refused with that reason.
+	Recorded bool
+	// ListBelow makes a list at a scope also show what exists at the scopes below it.
+	ListBelow bool
 
 	// Codes are the answers where the defaults do not fit what the SDKs accept.
 	Codes Codes

@@ -30,16 +30,28 @@ func (c *call) get(ctx context.Context, t *ResourceType) (*Response, error) {
 		return nil, err
 	}
 	if c.Method == "HEAD" {
-		return &Response{Status: http.StatusNoContent, Header: etag(doc)}, nil
+		return &Response{Status: http.StatusNoContent, Header: headers(t, doc)}, nil
 	}
 	if matches(c.Header.Get("If-None-Match"), doc.ETag) {
-		return &Response{Status: http.StatusNotModified, Header: etag(doc)}, nil
+		return &Response{Status: http.StatusNotModified, Header: headers(t, doc)}, nil
 	}
 	body, err := c.show(ctx, t, doc, false)
-	return &Response{Status: 200, Header: etag(doc), Body: body}, err
+	return &Response{Status: 200, Header: headers(t, doc), Body: body}, err
 }
 
-func etag(d *store.Document) http.Header { return http.Header{"Etag": {d.ETag}} }
+// RecordedHeader is in answers about resources that are only recorded.
+const RecordedHeader = "X-Hallmark-Recorded-Only"
+
+// CodeRecordedOnly refuses what cannot be done with a resource that is only recorded.
+const CodeRecordedOnly = "ResourceRecordedOnly"
+
+func headers(t *ResourceType, d *store.Document) http.Header {
+	h := http.Header{"Etag": {d.ETag}}
+	if t.Recorded {
+		h.Set(RecordedHeader, "true")
+	}
+	return h
+}
 
 // matches reports whether a condition names the etag: *, one, or several with commas.
 func matches(condition, etag string) bool {
@@ -193,7 +205,7 @@ func (t *ResourceType) query(scope arm.ID) store.Query {
 	}
 	if _, child := t.Type.Parent(); child {
 		q.Prefix = scope.Key() + "/" + t.Type.Name() + "/"
-	} else if t.Scopes&^(AtResourceGroup) != 0 && !t.Type.Equal(arm.TypeSubscription) && !t.Type.Equal(arm.TypeResourceGroup) {
+	} else if !t.ListBelow && t.Scopes&^(AtResourceGroup) != 0 && !t.Type.Equal(arm.TypeSubscription) && !t.Type.Equal(arm.TypeResourceGroup) {
 		q.Prefix = strings.TrimSuffix(scope.Key(), "/") + "/providers/" + string(t.Type) + "/"
 	}
 	return q

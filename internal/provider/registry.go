@@ -23,11 +23,7 @@ func newRegistry(ps []Provider) (*registry, error) {
 		for _, t := range p.Types {
 			errs = append(errs, r.add(t))
 		}
-		for _, rt := range p.Routes {
-			c, err := compile(rt)
-			errs = append(errs, err)
-			r.routes = append(r.routes, c)
-		}
+		errs = append(errs, r.addRoutes(p.Routes))
 	}
 	for _, t := range r.types {
 		if parent, ok := t.Type.Parent(); ok && r.types[parent.Key()] == nil {
@@ -35,6 +31,16 @@ func newRegistry(ps []Provider) (*registry, error) {
 		}
 	}
 	return r, errors.Join(errs...)
+}
+
+func (r *registry) addRoutes(routes []Route) error {
+	var errs []error
+	for _, rt := range routes {
+		c, err := compile(rt)
+		errs = append(errs, err)
+		r.routes = append(r.routes, c)
+	}
+	return errors.Join(errs...)
 }
 
 func (r *registry) add(t ResourceType) error {

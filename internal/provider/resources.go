@@ -31,10 +31,15 @@ func (c *call) resources(ctx context.Context) (*Response, error) {
 		"Microsoft.Resources/subscriptions/resources/read")
 }
 
-// listed reports whether …/resources shows the document.
+// listed reports whether …/resources shows the document. Of what is only recorded
+// nobody says whether it is tracked: a child with a location is.
 func (p *Pipeline) listed(d *store.Document) bool {
 	t := p.reg.types[d.Type.Key()]
-	return t != nil && t.Tags && !t.Hidden && !t.Type.Equal(arm.TypeResourceGroup) && !t.Type.Equal(arm.TypeSubscription)
+	if t == nil || !t.Tags || t.Hidden || t.Type.Equal(arm.TypeResourceGroup) || t.Type.Equal(arm.TypeSubscription) {
+		return false
+	}
+	_, child := t.Type.Parent()
+	return !t.Recorded || !child || d.Location != ""
 }
 
 // readOf is the permission to read one item of a list.

@@ -199,7 +199,7 @@ func (c *call) busy(w *Write) error {
 
 // decide is load → default → validate → admit.
 func (c *call) decide(ctx context.Context, w *Write, errs []*arm.Error) error {
-	if len(errs) > 0 && errs[0].Target == "properties" {
+	if slices.ContainsFunc(errs, func(e *arm.Error) bool { return e.Target == "properties" }) {
 		return arm.Join(errs) // hooks may rely on an object
 	}
 	if w.Type.Load != nil {
@@ -312,7 +312,7 @@ func (c *call) written(ctx context.Context, w *Write, op *running) (*Response, e
 	case c.Method == "PATCH":
 		code = or(w.Type.Codes.Patch, 200)
 	}
-	h := etag(w.Doc)
+	h := headers(w.Type, w.Doc)
 	c.follow(h, w, op, false)
 	body, err := c.show(ctx, w.Type, w.Doc, false)
 	return &Response{Status: code, Header: h, Body: body}, err

@@ -145,3 +145,22 @@ func (t *Table) each(prefix string, f func(name string) bool) {
 	}
 	t.packed.each(prefix, f)
 }
+
+// Each calls f with every alias, in no order.
+func (t *Table) Each(f func(Alias)) {
+	for _, list := range t.added {
+		for _, a := range list {
+			f(a)
+		}
+	}
+	t.packed.from("", func(lower string, d *decoder) bool {
+		a := t.packed.alias(d)
+		for _, added := range t.added[lower] {
+			if value.EqualASCII(added.Type, a.Type) {
+				return true // replaced
+			}
+		}
+		f(a)
+		return true
+	})
+}

@@ -71,6 +71,7 @@ type config struct {
 	store     store.Store
 	admitter  provider.Admitter
 	providers []provider.Provider
+	aliases   func(string) []provider.Alias
 	frozen    bool
 }
 
@@ -83,6 +84,11 @@ func WithAdmitter(a provider.Admitter) Option { return func(c *config) { c.admit
 // With adds providers; rp/resources is always there.
 func With(ps ...provider.Provider) Option {
 	return func(c *config) { c.providers = append(c.providers, ps...) }
+}
+
+// WithAliases puts policy aliases into the providers listing.
+func WithAliases(f func(namespace string) []provider.Alias) Option {
+	return func(c *config) { c.aliases = f }
 }
 
 // WithoutControllers starts no controllers, as if they were slow.
@@ -124,7 +130,7 @@ func (s *Server) pipeline(t testing.TB, c config) {
 	rp := resources.New(resources.Config{TenantID: s.directory.TenantID(),
 		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
 	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
-		Authorizer: rbac.Authorizer{Source: rbac.Roles{Directory: s.directory}}, Admitter: c.admitter, Locations: []string{Location, Location2}, Log: logger(t)})
+		Authorizer: rbac.Authorizer{Source: rbac.Roles{Directory: s.directory}}, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
