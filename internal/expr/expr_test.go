@@ -161,6 +161,7 @@ func TestEvalTemplateLanguages(t *testing.T) {
 		dialect    Dialect
 	}{
 		{`[equals('a', 'A')]`, `false`, Deployment},
+		{`[concat('vm', 1, true())]`, `"vm1True"`, Deployment},
 		{`[contains('OneTwo', 'one')]`, `false`, Deployment},
 		{`[parameters('obj').NAME]`, `"x"`, Deployment},
 		{`[map(parameters('list'), lambda('x', add(lambdaVariables('x'), 1)))]`, `[2,3,4]`, DSC},

@@ -14,7 +14,8 @@ import (
 )
 
 var textTable = []Function{
-	{Name: "concat", In: all, Min: 0, Max: anything, call: concat},
+	{Name: "concat", In: Policy | DSC, Min: 0, Max: anything, call: concat},
+	{Name: "concat", In: Deployment, Min: 0, Max: anything, call: concatScalars},
 	{Name: "toLower", In: all, Min: 1, Max: 1, call: onText(func(s string) string { return cases.Lower(language.Und).String(s) })},
 	{Name: "toUpper", In: all, Min: 1, Max: 1, call: onText(func(s string) string { return cases.Upper(language.Und).String(s) })},
 	{Name: "trim", In: all, Min: 1, Max: 1, call: onText(strings.TrimSpace)},
@@ -55,6 +56,23 @@ func concat(args []Value) (Value, error) {
 		b.WriteString(args[i].Str())
 	}
 	return value.FromString(b.String()), nil
+}
+
+// concatScalars is concat as templates have it: numbers and booleans become text,
+// as in concat('vm', copyIndex()).
+func concatScalars(args []Value) (Value, error) {
+	texts := slices.Clone(args)
+	for i, a := range args {
+		switch {
+		case a.IsNumber():
+			texts[i] = value.FromString(a.JSON())
+		case a.Kind() == value.Bool && a.IsTrue():
+			texts[i] = value.FromString("True")
+		case a.Kind() == value.Bool:
+			texts[i] = value.FromString("False")
+		}
+	}
+	return concat(texts)
 }
 
 func concatArrays(args []Value) (Value, error) {
