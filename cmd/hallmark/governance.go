@@ -10,6 +10,7 @@ import (
 	"hallmark.dev/hallmark/internal/policy/alias"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rp/authorization"
+	"hallmark.dev/hallmark/internal/rp/locks"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
 )
@@ -34,6 +35,7 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 	engine := compliance.New(compliance.Config{Store: s.store, Index: index, Facts: facts, Log: s.log})
 	return governance{
 		providers: []provider.Provider{
+			locks.New(),
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
 			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts}),

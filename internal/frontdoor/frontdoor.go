@@ -225,24 +225,16 @@ func readRequest(w http.ResponseWriter, r *http.Request, p identity.Principal, i
 		CorrelationID: in.correlationID, BaseURL: baseURL(r)}, nil
 }
 
-// decodePath undoes escapes segment by segment, so that an escaped slash cannot make a
-// name look like two, and drops empty segments.
+// decodePath undoes the escapes of a path, once, and drops empty segments. SDKs escape
+// the slashes of a scope that is a parameter, and Azure reads them as slashes; names
+// cannot have any, so there is one way only to read a path.
 func decodePath(u *url.URL) (string, error) {
-	var b strings.Builder
-	for seg := range strings.SplitSeq(u.EscapedPath(), "/") {
-		if seg == "" {
-			continue
-		}
-		s, err := url.PathUnescape(seg)
-		if err != nil || strings.Contains(s, "/") {
-			return "", arm.BadRequest(arm.CodeInvalidResourceID, "path", "The path has an escape that names may not have.")
-		}
-		b.WriteString("/" + s)
+	decoded, err := url.PathUnescape(u.EscapedPath())
+	if err != nil {
+		return "", arm.BadRequest(arm.CodeInvalidResourceID, "path", "The path has a malformed escape.").Because(err)
 	}
-	if b.Len() == 0 {
-		return "/", nil
-	}
-	return b.String(), nil
+	segments := strings.FieldsFunc(decoded, func(r rune) bool { return r == '/' })
+	return "/" + strings.Join(segments, "/"), nil
 }
 
 // baseURL is how the client reached us: links in answers must work for it, whether it

@@ -29,7 +29,7 @@ type Event struct {
 
 func (c *call) audit(tx store.Tx, w *Write) error {
 	raw, err := json.Marshal(Event{Time: w.Now, Principal: w.Principal.ObjectID, PrincipalName: w.Principal.Name,
-		Action: permission(w), Resource: w.ID.String(), CorrelationID: c.CorrelationID, APIVersion: w.APIVersion})
+		Action: c.permission(w), Resource: w.ID.String(), CorrelationID: c.CorrelationID, APIVersion: w.APIVersion})
 	if err != nil {
 		return fmt.Errorf("writing an audit event: %w", err)
 	}
@@ -43,9 +43,12 @@ func (c *call) audit(tx store.Tx, w *Write) error {
 }
 
 // permission is the RBAC action of a write.
-func permission(w *Write) string {
+func (c *call) permission(w *Write) string {
 	if w.Action == "write" || w.Action == "delete" {
 		return w.Type.permission(w.Action)
+	}
+	if a, _ := w.Type.action(w.Action, c.Method); a != nil {
+		return a.permission(w.Type)
 	}
 	return w.Type.permission(w.Action + "/action")
 }

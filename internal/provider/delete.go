@@ -77,6 +77,9 @@ func children(tx store.ReadTx, d *store.Document) ([]*store.Document, error) {
 
 func (c *call) deleteNow(ctx context.Context, w *Write) (*Response, error) {
 	err := c.p.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		if err := c.guard(tx, c.permission(w), w.ID); err != nil {
+			return err
+		}
 		if err := c.checkDelete(tx, w); err != nil {
 			return err
 		}

@@ -1,101 +1,83 @@
 package provider
 
 import (
-	"regexp"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/store"
 )
 
-// filter is a $filter as ARM's lists have it: comparisons joined by "and".
+// A $filter as ARM's lists have it: comparisons of properties, substringof, startswith
+// and atScope(), with and, or and parentheses. It is kept as alternatives (or) of
+// conjunctions (and), because tagName and tagValue of one conjunction mean one tag.
 type filter struct {
-	equals   map[string]string // property in lower case → value
-	differs  map[string]string
-	contains map[string]string // substringof('x', name)
+	any     []conjunction
+	atScope bool // only what is at the scope that is listed, not below it
 }
 
-var (
-	comparison  = regexp.MustCompile(`(?i)^\(?\s*([a-z]+)\s+(eq|ne)\s+'((?:[^']|'')*)'\s*\)?$`)
-	substringOf = regexp.MustCompile(`(?i)^substringof\(\s*'((?:[^']|'')*)'\s*,\s*(name|resourceGroup)\s*\)$`)
-	filterable  = map[string]bool{"resourcetype": true, "resourcegroup": true, "name": true, "location": true, "tagname": true, "tagvalue": true}
-)
+type conjunction []condition
 
-func parseFilter(text string) (filter, error) {
-	f := filter{equals: map[string]string{}, differs: map[string]string{}, contains: map[string]string{}}
-	if strings.TrimSpace(text) == "" {
-		return f, nil
-	}
-	for _, part := range splitAnd(text) {
-		if !f.add(strings.TrimSpace(part)) {
-			return f, arm.BadRequest("InvalidFilterInQueryString", "$filter",
-				"The filter '%s' is not supported. Use eq or ne on resourceType, resourceGroup, name, location, tagName, tagValue, substringof('text', name), joined by 'and'.", clip(part))
-		}
-	}
-	return f, nil
+// condition is one comparison. compare is eq, ne, contains or starts.
+type condition struct {
+	property string // in lower case
+	compare  string
+	value    string
 }
 
-// splitAnd splits at "and" outside quotes.
-func splitAnd(text string) []string {
-	var parts []string
-	start, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		if text[i] == '\'' {
-			quoted = !quoted
-		}
-		if !quoted && i+5 <= len(text) && strings.EqualFold(text[i:i+5], " and ") {
-			parts = append(parts, text[start:i])
-			start = i + 5
-		}
-	}
-	return append(parts, text[start:])
-}
-
-func (f filter) add(part string) bool {
-	if m := comparison.FindStringSubmatch(part); m != nil && filterable[strings.ToLower(m[1])] {
-		into := f.equals
-		if strings.EqualFold(m[2], "ne") {
-			into = f.differs
-		}
-		into[strings.ToLower(m[1])] = strings.ReplaceAll(m[3], "''", "'")
-		return true
-	}
-	if m := substringOf.FindStringSubmatch(part); m != nil {
-		f.contains[strings.ToLower(m[2])] = strings.ToLower(strings.ReplaceAll(m[1], "''", "'"))
-		return true
-	}
-	return false
-}
-
+// matches reports whether a document is to be shown; an empty filter shows all.
 func (f filter) matches(d *store.Document) bool {
-	for property, want := range f.equals {
-		if !is(d, property, want, f.equals) {
-			return false
+	for _, c := range f.any {
+		if c.matches(d) {
+			return true
 		}
 	}
-	for property, not := range f.differs {
-		if is(d, property, not, f.equals) {
-			return false
+	return len(f.any) == 0
+}
+
+// required is the value that a property must have in every match, or "".
+func (f filter) required(property string) string {
+	if len(f.any) != 1 {
+		return ""
+	}
+	return f.any[0].value(property, "eq")
+}
+
+func (c conjunction) value(property, compare string) string {
+	for _, one := range c {
+		if one.property == property && one.compare == compare {
+			return one.value
 		}
 	}
-	for property, part := range f.contains {
-		if !strings.Contains(strings.ToLower(propertyOf(d, property)), part) {
+	return ""
+}
+
+func (c conjunction) matches(d *store.Document) bool {
+	for _, one := range c {
+		if !c.holds(one, d) {
 			return false
 		}
 	}
 	return true
 }
 
-func is(d *store.Document, property, want string, equals map[string]string) bool {
-	switch property {
+func (c conjunction) holds(one condition, d *store.Document) bool {
+	switch one.property {
 	case "tagname":
-		return hasTag(d, want, nil)
+		return hasTag(d, one.compare, one.value, nil) != (one.compare == "ne")
 	case "tagvalue":
-		return hasTag(d, equals["tagname"], &want)
-	case "location":
+		return hasTag(d, "eq", c.value("tagname", "eq"), &one.value) != (one.compare == "ne")
+	}
+	have, want := strings.ToLower(propertyOf(d, one.property)), strings.ToLower(one.value)
+	switch one.compare {
+	case "contains":
+		return strings.Contains(have, want)
+	case "starts":
+		return strings.HasPrefix(have, want)
+	}
+	if one.property == "location" {
 		want = arm.NormalLocation(want)
 	}
-	return strings.EqualFold(propertyOf(d, property), want)
+	return (have == want) != (one.compare == "ne")
 }
 
 func propertyOf(d *store.Document, property string) string {
@@ -106,14 +88,20 @@ func propertyOf(d *store.Document, property string) string {
 		return d.ResourceGroup
 	case "location":
 		return d.Location
+	case "name":
+		return d.ID[strings.LastIndexByte(d.ID, '/')+1:]
 	}
-	return d.ID[strings.LastIndexByte(d.ID, '/')+1:]
+	return arm.GetString(d.Body, strings.ReplaceAll(property, "/", "."))
 }
 
 // hasTag: tag names do not differ by case, values do; an empty name is any tag.
-func hasTag(d *store.Document, name string, value *string) bool {
+func hasTag(d *store.Document, compare, name string, value *string) bool {
 	for n, v := range d.Tags {
-		if (name == "" || strings.EqualFold(n, name)) && (value == nil || *value == v) {
+		named := name == "" || strings.EqualFold(n, name)
+		if compare == "starts" {
+			named = strings.HasPrefix(strings.ToLower(n), strings.ToLower(name))
+		}
+		if named && (value == nil || *value == v) {
 			return true
 		}
 	}

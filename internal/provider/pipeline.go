@@ -209,6 +209,11 @@ func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]str
 	if err := c.p.scopeExists(ctx, scope); err != nil {
 		return nil, err
 	}
+	if rt.Method != "GET" {
+		if err := c.p.cfg.Store.View(ctx, func(tx store.ReadTx) error { return c.guard(tx, rt.Permission, scope) }); err != nil {
+			return nil, err
+		}
+	}
 	if len(c.Body) > 0 && !rt.RawBody {
 		if err := arm.CheckJSON(c.Body); err != nil {
 			return nil, err
@@ -226,6 +231,19 @@ func (c *call) authorize(ctx context.Context, action string, scope arm.ID) error
 		return nil
 	}
 	return c.p.cfg.Authorizer.Authorize(ctx, c.Principal, action, scope)
+}
+
+// guard asks the guards of everything but reading.
+func (c *call) guard(tx store.ReadTx, action string, id arm.ID) error {
+	if c.Principal == identity.System || strings.HasSuffix(action, "/read") {
+		return nil
+	}
+	for _, g := range c.p.reg.guards {
+		if err := g(tx, action, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // resource serves a path that ends in a name.

@@ -21,6 +21,10 @@ type Provider struct {
 	Routes []Route
 	// Controllers are workers beside the types' own Reconcile; called once at start.
 	Controllers func(rt Runtime) []controller.Controller
+	// Guard may refuse what anybody but the control plane itself is about to write,
+	// delete or do to a resource, whatever its type: action is the RBAC action. It is
+	// asked before anything is looked at closely, and again inside the transaction.
+	Guard func(tx store.ReadTx, action string, id arm.ID) error
 }
 
 // Alias is a policy alias of a type, for the providers listing.

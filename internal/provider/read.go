@@ -172,7 +172,7 @@ func (c *call) collection(ctx context.Context, typ arm.Type) (*Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.list(ctx, t.query(scope), f.matches, func(d *store.Document) (json.RawMessage, error) { return c.show(ctx, t, d, true) }, t.permission("read"))
+	return c.list(ctx, t.query(scope, f.atScope), f.matches, func(d *store.Document) (json.RawMessage, error) { return c.show(ctx, t, d, true) }, t.permission("read"))
 }
 
 // scopeOfList is nil if something of the type may be listed at the scope.
@@ -197,15 +197,16 @@ func (c *call) scopeOfList(ctx context.Context, t *ResourceType, scope arm.ID) e
 }
 
 // query selects the type's documents at a scope: those of a parent, of one scope for
-// types that exist at several, and otherwise all in the subscription or group.
-func (t *ResourceType) query(scope arm.ID) store.Query {
+// types that exist at several (with what is below unless only, under ListBelow), and
+// otherwise all in the subscription or group.
+func (t *ResourceType) query(scope arm.ID, only bool) store.Query {
 	q := store.Query{Type: t.Type, SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup()}
 	if scope.Kind() != arm.KindTenant {
 		q.Prefix = scope.Key() + "/" // what a store finds fastest
 	}
 	if _, child := t.Type.Parent(); child {
 		q.Prefix = scope.Key() + "/" + t.Type.Name() + "/"
-	} else if !t.ListBelow && t.Scopes&^(AtResourceGroup) != 0 && !t.Type.Equal(arm.TypeSubscription) && !t.Type.Equal(arm.TypeResourceGroup) {
+	} else if (only || !t.ListBelow) && t.Scopes&^(AtResourceGroup) != 0 && !t.Type.Equal(arm.TypeSubscription) && !t.Type.Equal(arm.TypeResourceGroup) {
 		q.Prefix = strings.TrimSuffix(scope.Key(), "/") + "/providers/" + string(t.Type) + "/"
 	}
 	return q

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
 )
 
 // registry finds types by name; it does not change after New.
 type registry struct {
 	types  map[string]*ResourceType // by Type.Key()
 	routes []compiledRoute
+	guards []func(tx store.ReadTx, action string, id arm.ID) error
 }
 
 func newRegistry(ps []Provider) (*registry, error) {
@@ -24,6 +26,9 @@ func newRegistry(ps []Provider) (*registry, error) {
 			errs = append(errs, r.add(t))
 		}
 		errs = append(errs, r.addRoutes(p.Routes))
+		if p.Guard != nil {
+			r.guards = append(r.guards, p.Guard)
+		}
 	}
 	for _, t := range r.types {
 		if parent, ok := t.Type.Parent(); ok && r.types[parent.Key()] == nil {

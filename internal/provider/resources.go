@@ -22,9 +22,9 @@ func (c *call) resources(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup(), Type: arm.Type(f.equals["resourcetype"]), Location: arm.NormalLocation(f.equals["location"])}
+	q := store.Query{SubscriptionID: scope.Subscription(), ResourceGroup: scope.ResourceGroup(), Type: arm.Type(f.required("resourcetype")), Location: arm.NormalLocation(f.required("location"))}
 	if q.ResourceGroup == "" {
-		q.ResourceGroup = f.equals["resourcegroup"]
+		q.ResourceGroup = f.required("resourcegroup")
 	}
 	keep := func(d *store.Document) bool { return c.p.listed(d) && f.matches(d) }
 	return c.list(ctx, q, keep, func(d *store.Document) (json.RawMessage, error) { return generic(d, expands(c.query)) },

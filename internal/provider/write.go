@@ -95,6 +95,9 @@ func (c *call) prepare(ctx context.Context, t *ResourceType, action string, requ
 		if err := c.p.checkParents(tx, w); err != nil {
 			return err
 		}
+		if err := c.guard(tx, c.permission(w), w.ID); err != nil {
+			return err
+		}
 		return c.p.spell(tx, w)
 	})
 	if err != nil {
@@ -267,6 +270,9 @@ func (c *call) commit(ctx context.Context, w *Write, op *running, prior func(sto
 	return c.p.cfg.Store.Update(ctx, func(tx store.Tx) error {
 		*w.Doc = keep // this may run more than once
 		if err := c.p.checkParents(tx, w); err != nil {
+			return err
+		}
+		if err := c.guard(tx, c.permission(w), w.ID); err != nil {
 			return err
 		}
 		if prior != nil {
