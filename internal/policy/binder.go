@@ -24,11 +24,13 @@ func (b binder) Bind(ec *expr.Compiler, call *expr.Call) (expr.Bound, bool, erro
 	case "current":
 		return b.current(ec, call)
 	case "utcnow":
+		b.c.depend(dependency{context: "utcNow"})
 		return b.utcNow(ec, call)
 	}
 	if len(call.Args) > 0 {
 		return expr.Bound{}, false, nil
 	}
+	b.c.depend(dependency{context: call.Name})
 	return contextMember(call.Name), true, nil
 }
 
@@ -112,7 +114,11 @@ func (b binder) current(ec *expr.Compiler, call *expr.Call) (expr.Bound, bool, e
 		return expr.Bound{}, true, ec.Fail(call, call.Name, "it only has a value inside count")
 	}
 	if len(call.Args) == 0 {
-		return elementPath(&ref{slot: scopes[len(scopes)-1].slot}, path{nil}), true, nil
+		innermost := &scopes[len(scopes)-1]
+		if innermost.ref != nil {
+			b.c.depend(dependency{ref: innermost.ref})
+		}
+		return elementPath(&ref{slot: innermost.slot}, path{nil}), true, nil
 	}
 	name, err := b.literal(ec, call)
 	if err != nil {
@@ -134,6 +140,7 @@ func (b binder) inScope(s *scope, name string) (expr.Bound, bool, error) {
 		if err != nil || !ok {
 			return expr.Bound{}, ok, err
 		}
+		b.c.depend(dependency{ref: r})
 		if r.stars > 0 {
 			return gathered(r), true, nil
 		}

@@ -81,6 +81,9 @@ type compiler struct {
 	writing bool // the field is one to change: only its own types have it
 	at      string
 	atPos   int
+
+	track   bool         // keep what conditions read
+	depends []dependency // what was read so far
 }
 
 // scope is a count around the code being compiled.

@@ -13,6 +13,7 @@ type Explanation struct {
 	Held     bool           `json:"held"`
 	Skipped  bool           `json:"skipped,omitempty"` // not needed for the outcome
 	Failed   bool           `json:"failed,omitempty"`  // evaluating it ended in an error
+	Unknown  bool           `json:"unknown,omitempty"` // it cannot be told yet; of a Forecast only
 	Subject  string         `json:"subject,omitempty"` // the field, expression or counted array
 	Address  string         `json:"address,omitempty"` // where the value stands in the document
 	Operator string         `json:"operator,omitempty"`

@@ -18,11 +18,11 @@ func (c *compiler) test(from *Constraint) test {
 	case Not:
 		return c.negation(from)
 	case FieldCondition:
-		return c.fieldCondition(from)
+		return c.watch(from, c.fieldCondition)
 	case ValueCondition:
-		return c.valueCondition(from)
+		return c.watch(from, c.valueCondition)
 	}
-	return c.countCondition(from)
+	return c.watch(from, c.countCondition)
 }
 
 // junction compiles allOf or anyOf. Parts that constants decide go: a decisive
@@ -226,6 +226,9 @@ func (c *compiler) fieldCount(t *countTest, count *Count) []scope {
 	if err != nil {
 		c.expressionProblem(err)
 		return nil
+	}
+	if c.track {
+		c.depends[len(c.depends)-1].counted = true
 	}
 	if r.stars == 0 {
 		c.add(InvalidRule, c.at, c.atPos, "%s is an element of the count around it, not an array", count.Field)

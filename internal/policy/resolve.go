@@ -15,6 +15,7 @@ func (c *compiler) conditionField(name string) (*ref, error) {
 	r, err := c.resolve(name)
 	if r != nil {
 		c.number(r)
+		c.depend(dependency{ref: r})
 	}
 	return r, err
 }
@@ -34,6 +35,14 @@ func (c *compiler) resolve(name string) (*ref, error) {
 // functionField compiles the argument of field(): it reads the resource itself,
 // also inside an existence condition, and tags.a.b is a path there.
 func (c *compiler) functionField(name string) (*ref, error) {
+	r, err := c.resolveFunction(name)
+	if r != nil {
+		c.depend(dependency{ref: r})
+	}
+	return r, err
+}
+
+func (c *compiler) resolveFunction(name string) (*ref, error) {
 	for i := len(c.scopes) - 1; i >= 0; i-- {
 		if r, ok, err := c.scoped(&c.scopes[i], name); err != nil || ok {
 			return r, err
@@ -71,6 +80,7 @@ func (c *compiler) scoped(s *scope, name string) (*ref, bool, error) {
 	full := s.ref.name[:len(s.prefix)] + rest
 	r := &ref{name: name, slot: s.slot, level: s.level, primary: s.ref.primary}
 	if rest == "" {
+		c.depend(dependency{ref: s.ref})
 		r.paths, r.level = []typedPath{{onePath: newOnePath(path{nil})}}, 0
 		return r, true, nil
 	}
@@ -328,6 +338,10 @@ func (c *compiler) tagField(field, path string, pos int) *fieldChoice {
 	name := c.expression(field, path, pos)
 	if name.code == nil && name.constant.Kind() == value.String {
 		return c.oneField(name.constant.Str())
+	}
+	if tags, err := c.rawField("tags"); err == nil {
+		tags.name = field
+		c.depend(dependency{ref: tags})
 	}
 	return &fieldChoice{tag: name}
 }

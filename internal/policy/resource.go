@@ -16,6 +16,7 @@ type Resource struct {
 	serial     uint64
 	apiVersion string
 	facts      Value
+	unknown    *unknown // nil: everything is known
 }
 
 // NewResource wraps a document parsed with value.ParseResource (or made so with
