@@ -18,7 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/html"
 
+	"hallmark.dev/hallmark/internal/junit"
 	"hallmark.dev/hallmark/internal/lineage"
+	"hallmark.dev/hallmark/internal/sarif"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -326,8 +328,8 @@ func TestSARIFReport(t *testing.T) {
 	var log struct {
 		Version string
 		Runs    []struct {
-			Tool    struct{ Driver struct{ Rules []sarifRule } }
-			Results []sarifResult
+			Tool    struct{ Driver struct{ Rules []sarif.Rule } }
+			Results []sarif.Result
 		}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(render(t, "sarif")))
@@ -355,9 +357,9 @@ func TestJUnitReport(t *testing.T) {
 	var suites struct {
 		Failures int `xml:"failures,attr"`
 		Suite    struct {
-			Tests  int         `xml:"tests,attr"`
-			Errors int         `xml:"errors,attr"`
-			Cases  []junitCase `xml:"testcase"`
+			Tests  int          `xml:"tests,attr"`
+			Errors int          `xml:"errors,attr"`
+			Cases  []junit.Case `xml:"testcase"`
 		} `xml:"testsuite"`
 	}
 	if err := xml.Unmarshal(render(t, "junit"), &suites); err != nil {

@@ -4,22 +4,9 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+
+	"hallmark.dev/hallmark/internal/junit"
 )
-
-type junitCase struct {
-	XMLName   xml.Name     `xml:"testcase"`
-	Name      string       `xml:"name,attr"`
-	ClassName string       `xml:"classname,attr"`
-	Failure   *junitDetail `xml:"failure,omitempty"`
-	Error     *junitDetail `xml:"error,omitempty"`
-	SystemOut string       `xml:"system-out,omitempty"`
-}
-
-type junitDetail struct {
-	Message string `xml:"message,attr"`
-	Type    string `xml:"type,attr"`
-	Text    string `xml:",chardata"`
-}
 
 // writeJUnit writes one test case a machine. The counts stand at the front, as
 // readers of the format expect, and come from the summary.
@@ -40,16 +27,16 @@ func writeJUnit(w io.Writer, r *Report) error {
 	return out.err
 }
 
-func newJUnitCase(f Finding) junitCase {
-	c := junitCase{Name: f.Name, ClassName: f.Subscription + "/" + f.ResourceGroup}
-	detail := &junitDetail{Message: f.Reason, Type: string(f.State), Text: f.ID + "\n" + f.Reason + "\n" + f.Advice + "\n" + f.Command + "\n"}
+func newJUnitCase(f Finding) junit.Case {
+	c := junit.Case{Name: f.Name, ClassName: f.Subscription + "/" + f.ResourceGroup}
+	detail := &junit.Detail{Message: f.Reason, Type: string(f.State), Text: f.ID + "\n" + f.Reason + "\n" + f.Advice + "\n" + f.Command + "\n"}
 	switch f.Verdict {
 	case NonCompliant:
 		c.Failure = detail
 	case UnknownIf:
 		c.Error = detail
 	default:
-		c.SystemOut = string(f.State) + ": " + f.Reason
+		c.Output = string(f.State) + ": " + f.Reason
 	}
 	return c
 }

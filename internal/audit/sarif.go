@@ -3,53 +3,12 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"io"
-	"net/url"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/lineage"
+	"hallmark.dev/hallmark/internal/sarif"
 )
-
-type sarifText struct {
-	Text string `json:"text"`
-}
-
-type sarifRule struct {
-	ID                   string            `json:"id"`
-	Name                 string            `json:"name"`
-	ShortDescription     sarifText         `json:"shortDescription"`
-	Help                 sarifText         `json:"help"`
-	DefaultConfiguration map[string]string `json:"defaultConfiguration"`
-}
-
-type sarifResult struct {
-	RuleID              string            `json:"ruleId"`
-	RuleIndex           int               `json:"ruleIndex"`
-	Kind                string            `json:"kind"`
-	Level               string            `json:"level"`
-	Message             sarifText         `json:"message"`
-	Locations           []sarifLocation   `json:"locations"`
-	PartialFingerprints map[string]string `json:"partialFingerprints"`
-	Properties          map[string]any    `json:"properties"`
-}
-
-type sarifLocation struct {
-	PhysicalLocation sarifPhysical  `json:"physicalLocation"`
-	LogicalLocations []sarifLogical `json:"logicalLocations"`
-}
-
-type sarifPhysical struct {
-	ArtifactLocation struct {
-		URI string `json:"uri"`
-	} `json:"artifactLocation"`
-}
-
-type sarifLogical struct {
-	Name               string `json:"name"`
-	FullyQualifiedName string `json:"fullyQualifiedName"`
-	Kind               string `json:"kind"`
-}
 
 // descriptions say what each state means, for reports that explain themselves.
 func descriptions() map[lineage.State]string {
@@ -86,13 +45,13 @@ func sarifKind(v Verdict) string {
 	return "open"
 }
 
-func sarifRules() []sarifRule {
-	var rules []sarifRule
+func sarifRules() []sarif.Rule {
+	var rules []sarif.Rule
 	for _, s := range lineage.States() {
 		text := descriptions()[s]
-		rules = append(rules, sarifRule{
-			ID: "hallmark/" + string(s), Name: pascal(string(s)), ShortDescription: sarifText{text},
-			Help: sarifText{text + " The states are described in docs/audit.md."}, DefaultConfiguration: map[string]string{"level": sarifLevel(s)},
+		rules = append(rules, sarif.Rule{
+			ID: "hallmark/" + string(s), Name: pascal(string(s)), ShortDescription: sarif.Text{Text: text},
+			Help: sarif.Text{Text: text + " The states are described in docs/audit.md."}, DefaultConfiguration: map[string]string{"level": sarifLevel(s)},
 		})
 	}
 	return rules
@@ -108,39 +67,27 @@ func pascal(s string) string {
 
 // writeSARIF streams the results of one run.
 func writeSARIF(w io.Writer, r *Report) error {
-	driver := map[string]any{"name": "Hallmark", "rules": sarifRules()}
-	if r.Version != "" {
-		driver["version"] = r.Version
-	}
-	out := &lines{w: w}
-	out.printf(`{"$schema":"https://json.schemastore.org/sarif-2.1.0.json","version":"2.1.0","runs":[{"tool":{"driver":%s},"results":[`, mustJSON(driver))
-	separator := "\n"
+	out := sarif.NewWriter(w, sarif.Driver{Name: "Hallmark", Version: r.Version, Rules: sarifRules()})
 	for f := range r.Findings {
-		data, err := json.Marshal(newSARIFResult(f))
-		if err != nil {
-			return err
-		}
-		out.printf("%s%s", separator, data)
-		separator = ",\n"
+		out.Result(newSARIFResult(f))
 	}
-	out.printf("\n],\"properties\":{\"summary\":%s}}]}\n", mustJSON(r.Summary))
-	return out.err
+	return out.Close(map[string]any{"summary": r.Summary})
 }
 
-func newSARIFResult(f Finding) sarifResult {
+func newSARIFResult(f Finding) sarif.Result {
 	message := f.Name + ": " + f.Reason
 	if f.Advice != "" {
 		message += ". What to do: " + f.Advice + ": " + f.Command
 	}
 	sum := sha256.Sum256([]byte(strings.ToLower(f.ID)))
-	result := sarifResult{
+	result := sarif.Result{
 		RuleID: "hallmark/" + string(f.State), RuleIndex: rank(f.State), Kind: sarifKind(f.Verdict), Level: sarifLevel(f.State),
-		Message:             sarifText{plain(message)},
+		Message:             sarif.Text{Text: plain(message)},
 		PartialFingerprints: map[string]string{"resourceId/v1": hex.EncodeToString(sum[:])},
 		Properties:          map[string]any{"image": f.Image, "version": f.Version, "verdict": f.Verdict, "team": f.Team},
 	}
-	location := sarifLocation{LogicalLocations: []sarifLogical{{Name: f.Name, FullyQualifiedName: f.ID, Kind: "resource"}}}
-	location.PhysicalLocation.ArtifactLocation.URI = (&url.URL{Path: strings.TrimLeft(f.ID, "/")}).String()
-	result.Locations = []sarifLocation{location}
+	location := sarif.Location{LogicalLocations: []sarif.Logical{{Name: f.Name, FullyQualifiedName: f.ID, Kind: "resource"}}}
+	location.PhysicalLocation.ArtifactLocation.URI = sarif.FileURI(strings.TrimLeft(f.ID, "/"))
+	result.Locations = []sarif.Location{location}
 	return result
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"hallmark.dev/hallmark/internal/junit"
 	"hallmark.dev/hallmark/internal/policy/alias"
 )
 
@@ -77,7 +78,7 @@ func TestJUnit(t *testing.T) {
 	if err := WriteJUnit(&b, files); err != nil {
 		t.Fatal(err)
 	}
-	var back junitSuites
+	var back junit.Suites
 	if err := xml.Unmarshal([]byte(b.String()), &back); err != nil || back.Suites[0].Tests != 4 || back.Suites[0].Failures != 3 {
 		t.Errorf("%v\n%s", err, b.String())
 	}

@@ -1,12 +1,12 @@
 package policytest
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"hallmark.dev/hallmark/internal/junit"
 	"hallmark.dev/hallmark/internal/policy/explain"
 )
 
@@ -69,65 +69,29 @@ func gap(c Condition) string {
 	return "no test reached it"
 }
 
-type junitSuites struct {
-	XMLName xml.Name     `xml:"testsuites"`
-	Suites  []junitSuite `xml:"testsuite"`
-}
-
-type junitSuite struct {
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Errors   int         `xml:"errors,attr"`
-	Cases    []junitCase `xml:"testcase"`
-	Output   string      `xml:"system-out,omitempty"`
-}
-
-type junitCase struct {
-	Class   string        `xml:"classname,attr"`
-	Name    string        `xml:"name,attr"`
-	Seconds string        `xml:"time,attr"`
-	Failure *junitFailure `xml:"failure"`
-	Error   *junitFailure `xml:"error"`
-}
-
-type junitFailure struct {
-	Message string `xml:"message,attr"`
-	Text    string `xml:",chardata"`
-}
-
 // WriteJUnit writes the results as JUnit XML, a suite for each file.
 func WriteJUnit(w io.Writer, files []File) error {
-	var out junitSuites
+	var out junit.Suites
 	for _, f := range files {
-		s := junitSuite{Name: f.Path, Tests: len(f.Results)}
+		s := junit.Suite{Name: f.Path, Tests: len(f.Results)}
 		for _, r := range f.Results {
-			c := junitCase{Class: f.Definition, Name: r.Name, Seconds: fmt.Sprintf("%.6f", r.Duration.Round(time.Microsecond).Seconds())}
+			c := junit.Case{ClassName: f.Definition, Name: r.Name, Seconds: fmt.Sprintf("%.6f", r.Duration.Round(time.Microsecond).Seconds())}
 			if r.Problem != "" {
 				s.Failures++
 				var b strings.Builder
 				writeResult(&b, r)
-				c.Failure = &junitFailure{Message: r.Problem, Text: b.String()}
+				c.Failure = &junit.Detail{Message: r.Problem, Text: b.String()}
 			}
 			s.Cases = append(s.Cases, c)
 		}
 		if f.Problem != "" {
 			s.Tests, s.Errors = s.Tests+1, 1
-			s.Cases = append(s.Cases, junitCase{Class: f.Definition, Name: "load", Seconds: "0", Error: &junitFailure{Message: f.Problem}})
+			s.Cases = append(s.Cases, junit.Case{ClassName: f.Definition, Name: "load", Seconds: "0", Error: &junit.Detail{Message: f.Problem}})
 		}
 		var b strings.Builder
 		writeCoverage(&b, f)
 		s.Output = b.String()
 		out.Suites = append(out.Suites, s)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(out); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return junit.Write(w, out)
 }
