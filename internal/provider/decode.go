@@ -3,6 +3,7 @@ package provider
 import (
 	"encoding/json"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -150,6 +151,9 @@ const (
 	maxTagValue = 256
 )
 
+// reservedInTags are characters that tag names cannot have.
+const reservedInTags = `<>%&\?/`
+
 // readTags fills doc.Tags; a null value counts as an empty one.
 func readTags(t *ResourceType, doc *store.Document) (errs []*arm.Error) {
 	doc.Tags = nil
@@ -158,27 +162,39 @@ func readTags(t *ResourceType, doc *store.Document) (errs []*arm.Error) {
 		return nil
 	}
 	tags := map[string]string{}
-	bad := func(target, format string, args ...any) {
-		errs = append(errs, arm.BadRequest("InvalidTag", target, format, args...))
-	}
 	err := arm.EachMember(raw, func(name string, value json.RawMessage) {
 		var v string
 		if err := json.Unmarshal(value, &v); err != nil {
-			bad("tags."+clip(name), "The value of the tag '%s' must be a string.", clip(name))
+			errs = append(errs, arm.BadRequest("InvalidTagValue", "tags."+clip(name), "The value of the tag '%s' must be a string.", clip(name)))
 		}
-		if n := utf8.RuneCountInString(name); n == 0 || n > maxTagName || utf8.RuneCountInString(v) > maxTagValue {
-			bad("tags."+clip(name), "The tag '%s' is too long: names have 1 to %d characters, values at most %d.", clip(name), maxTagName, maxTagValue)
+		if e := checkTag(name, v); e != nil {
+			errs = append(errs, e)
 		}
 		tags[name] = v
 	})
 	if err != nil {
-		bad("tags", "tags must be an object of names and string values.")
+		errs = append(errs, arm.BadRequest(arm.CodeInvalidRequestContent, "tags", "tags must be an object of names and string values."))
 	}
 	if len(tags) > maxTags {
-		bad("tags", "The resource has %d tags; at most %d are possible.", len(tags), maxTags)
+		errs = append(errs, arm.BadRequest("TagsLimitExceeded", "tags", "The resource has %d tags; at most %d are possible.", len(tags), maxTags))
 	}
 	if len(tags) > 0 {
 		doc.Tags = tags
 	}
 	return errs
+}
+
+func checkTag(name, value string) *arm.Error {
+	at := "tags." + clip(name)
+	n, v := utf8.RuneCountInString(name), utf8.RuneCountInString(value)
+	switch {
+	case n == 0 || n > maxTagName:
+		return arm.BadRequest("InvalidTagNameLength", at, "The tag name '%s' has %d characters; names have 1 to %d.", clip(name), n, maxTagName)
+	case v > maxTagValue:
+		return arm.BadRequest("InvalidTagValueLength", at, "The value of the tag '%s' has %d characters; at most %d are possible.", clip(name), v, maxTagValue)
+	case strings.ContainsAny(name, reservedInTags) && !strings.HasPrefix(strings.ToLower(name), "hidden-"), // services link resources by hidden-… tags with ids
+		strings.IndexFunc(name, unicode.IsControl) >= 0:
+		return arm.BadRequest("InvalidTagNameCharacters", at, "The tag names '%s' have reserved characters '<,>,%%,&,\\,?,/' or control characters.", clip(name))
+	}
+	return nil
 }

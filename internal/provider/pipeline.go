@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -220,7 +221,30 @@ func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]str
 		}
 	}
 	return rt.Handle(ctx, &Call{Request: c.Request, Vars: vars, Scope: scope, Client: c.client(), Runtime: c.p.Runtime(),
-		Allowed: func(action string, scope arm.ID) bool { return c.authorize(ctx, action, scope) == nil }})
+		Allowed: func(action string, scope arm.ID) bool { return c.authorize(ctx, action, scope) == nil }, Retag: c.retagger()})
+}
+
+// retagger implements Call.Retag.
+func (c *call) retagger() func(context.Context, arm.ID, map[string]any) error {
+	return func(ctx context.Context, id arm.ID, tags map[string]any) error {
+		t, err := c.p.reg.find(id.Type(), c.apiVersion)
+		if err != nil {
+			return err
+		}
+		if !t.Tags {
+			return arm.BadRequest("TagsNotSupportedForResourceType", id.String(), "The resource type '%s' does not have tags.", t.Type)
+		}
+		body, err := json.Marshal(map[string]any{"tags": tags})
+		if err != nil {
+			return err
+		}
+		resp := c.p.Do(ctx, &Request{Method: http.MethodPatch, Path: id.String(), Query: url.Values{"api-version": {c.apiVersion}}, Body: body,
+			Principal: c.Principal, CorrelationID: c.CorrelationID, BaseURL: c.BaseURL, retag: true})
+		if resp.Status >= 400 {
+			return parseError(resp)
+		}
+		return nil
+	}
 }
 
 func (c *call) client() Client { return NewClient(c.p, c.Principal) }
@@ -266,7 +290,7 @@ func (c *call) resource(ctx context.Context) (*Response, error) {
 			return c.write(ctx, t)
 		}
 	case "PATCH":
-		if !t.NoPatch {
+		if !t.NoPatch || c.retag && t.Tags {
 			return c.write(ctx, t)
 		}
 	case "DELETE":

@@ -87,6 +87,9 @@ type ResourceType struct {
 	Name     *regexp.Regexp
 	NameHint string
 
+	// Permission is the beginning of the RBAC actions where it is not the type.
+	Permission string
+
 	Location LocationRule
 	Tags     bool // the type has tags (Location and Tags make it "tracked")
 	// Hidden leaves the type's resources out of GET …/resources, which shows those
@@ -243,6 +246,9 @@ type Call struct {
 	Runtime Runtime
 	// Allowed asks the Authorizer for the caller, to filter lists.
 	Allowed func(action string, scope arm.ID) bool
+	// Retag merges into the tags of any resource, as the caller, whom the route's own
+	// permission has allowed it: who may tag need not be allowed to write.
+	Retag func(ctx context.Context, id arm.ID, tags map[string]any) error
 }
 
 // View is one document on its way to a client.
@@ -264,6 +270,8 @@ type Request struct {
 	Principal     identity.Principal
 	CorrelationID string
 	BaseURL       string // of this server, without trailing slash, for links in answers
+
+	retag bool // a PATCH of tags that has been authorised
 }
 
 // Response is the answer.

@@ -152,7 +152,7 @@ func TestHostileInput(t *testing.T) {
 		{"properties is a text", "PUT", url, `{"location":"local","properties":"x"}`, 400, bad},
 		{"properties is an array", "PUT", url, `{"location":"local","properties":[1]}`, 400, bad},
 		{"wrong type inside", "PUT", url, `{"location":"local","properties":{"size":"big"}}`, 400, bad},
-		{"tags is an array", "PUT", url, `{"location":"local","tags":[1]}`, 400, "InvalidTag"},
+		{"tags is an array", "PUT", url, `{"location":"local","tags":[1]}`, 400, "InvalidRequestContent"},
 		{"location is a number", "PUT", url, `{"location":7}`, 400, arm.CodeLocationRequired},
 		{"dots as a name", "PUT", rg + "/providers/Hallmark.Toy/axles/%2e%2e" + version, `{}`, 400, arm.CodeInvalidResourceID},
 		{"an escaped slash", "PUT", rg + "/providers/Hallmark.Toy/axles/a%2f..%2fb" + version, `{}`, 400, arm.CodeInvalidResourceID},

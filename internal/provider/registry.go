@@ -150,6 +150,9 @@ func (t *ResourceType) permission(verb string) string {
 	if t.Type.Equal(arm.TypeResourceGroup) {
 		return "Microsoft.Resources/subscriptions/resourceGroups/" + verb
 	}
+	if t.Permission != "" {
+		return t.Permission + "/" + verb
+	}
 	return string(t.Type) + "/" + verb
 }
 

@@ -33,8 +33,10 @@ func (c *call) retry(once func() (*Response, error)) (*Response, error) {
 
 // write serves PUT and PATCH.
 func (c *call) write(ctx context.Context, t *ResourceType) (*Response, error) {
-	if err := c.authorize(ctx, t.permission("write"), c.path.ID); err != nil {
-		return nil, err
+	if !c.retag {
+		if err := c.authorize(ctx, t.permission("write"), c.path.ID); err != nil {
+			return nil, err
+		}
 	}
 	request, err := c.decodeObject(t)
 	if err != nil {

@@ -38,9 +38,9 @@ var groupName = regexp.MustCompile(`^[-\w.()\p{L}\p{N}]{0,89}[-\w()\p{L}\p{N}]$`
 func New(cfg Config) provider.Provider {
 	return provider.Provider{
 		Types: []provider.ResourceType{{
-			Type: arm.TypeSubscription, Scopes: provider.AtTenant, APIVersions: versions, Hidden: true,
-			NoPut: true, NoPatch: true, NoDelete: true, NoState: true,
-		}, {
+			Type: arm.TypeSubscription, Scopes: provider.AtTenant, APIVersions: versions, Hidden: true, Tags: true,
+			NoPut: true, NoPatch: true, NoDelete: true, NoState: true, // tags change through …/tags/default
+		}, tagNames(), tagValues(), {
 			Type: arm.TypeResourceGroup, Scopes: provider.AtSubscription, APIVersions: versions, Hidden: true,
 			Name: groupName, NameHint: "letters, digits, '-', '_', '(', ')' and '.', at most 90, not ending in '.'",
 			Location: provider.LocationRequired, Tags: true,
@@ -48,7 +48,7 @@ func New(cfg Config) provider.Provider {
 			SyncWrites: true, CascadeDelete: true, Reconcile: reconcileGroup, Removed: groupOf, Workers: 2,
 			Codes: provider.Codes{Delete: 202},
 		}},
-		Routes: append(tagRoutes(), cfg.locations(), cfg.tenants()),
+		Routes: append(append(tagRoutes(), tagNameRoutes()...), cfg.locations(), cfg.tenants()),
 	}
 }
 

@@ -290,3 +290,9 @@ func TestReaderOfOneGroupSeesOnlyThat(t *testing.T) {
 		t.Errorf("without a role: %d %s", status, body)
 	}
 }
+
+func TestScenarios(t *testing.T) {
+	providertest.Scenarios(t, "testdata/*.txtar", func(t *testing.T) *providertest.Server {
+		return providertest.Start(t, providertest.With(thing(provider.ResourceType{})))
+	})
+}

@@ -3,11 +3,13 @@ package resources
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/store"
 )
 
 const tagsPattern = "{scope...}/providers/Microsoft.Resources/tags/default"
@@ -62,7 +64,9 @@ func patchTags(ctx context.Context, c *provider.Call) (*provider.Response, error
 			return without(old, b.Properties.Tags, b.Properties.Tags)
 		})
 	case "delete":
-		return setTags(ctx, c, func(old map[string]string) map[string]string { return without(old, b.Properties.Tags, nil) })
+		return setTags(ctx, c, func(old map[string]string) map[string]string {
+			return without(old, matching(old, b.Properties.Tags), nil)
+		})
 	}
 	return nil, arm.BadRequest(arm.CodeInvalidParameter, "operation", "operation is '%s'; it must be Replace, Merge or Delete.", b.Operation)
 }
@@ -79,16 +83,30 @@ func readTags(c *provider.Call) (b tagsBody, err error) {
 	return b, nil
 }
 
+// currentTags reads what is stored: who may read or write tags need not be allowed to
+// read the resource.
 func currentTags(ctx context.Context, c *provider.Call) (map[string]string, error) {
-	raw, err := c.Client.Get(ctx, c.Scope)
+	d, err := store.Get(ctx, c.Runtime.Store, c.Scope.Key())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, arm.NotFound(c.Scope)
+	}
 	if err != nil {
 		return nil, err
 	}
-	var r struct{ Tags map[string]string }
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return nil, err
+	return d.Tags, nil
+}
+
+// matching are the tags that a Delete names: by name, and by value where one is given.
+func matching(old, named map[string]string) map[string]string {
+	found := map[string]string{}
+	for n, v := range old {
+		for name, value := range named {
+			if strings.EqualFold(n, name) && (value == "" || value == v) {
+				found[n] = v
+			}
+		}
 	}
-	return r.Tags, nil
+	return found
 }
 
 // without is old less the names in drop (in any case), plus add.
@@ -128,7 +146,7 @@ func setTags(ctx context.Context, c *provider.Call, change func(old map[string]s
 	for n, v := range next {
 		patch[n] = v
 	}
-	if _, err := c.Client.Patch(ctx, c.Scope, map[string]any{"tags": patch}); err != nil {
+	if err := c.Retag(ctx, c.Scope, patch); err != nil {
 		return nil, err
 	}
 	return tagsResponse(c.Scope, next)
