@@ -32,6 +32,7 @@ func (d *Document) Stamp(revision int64) {
 func (q Query) Normal() Query {
 	q.SubscriptionID, q.ResourceGroup = strings.ToLower(q.SubscriptionID), strings.ToLower(q.ResourceGroup)
 	q.Location, q.Prefix, q.After = strings.ToLower(q.Location), strings.ToLower(q.Prefix), strings.ToLower(q.After)
+	q.Name = strings.ToLower(q.Name)
 	return q
 }
 
@@ -39,6 +40,7 @@ func (q Query) Normal() Query {
 // Limit aside.
 func (q Query) Matches(d *Document) bool {
 	return strings.HasPrefix(d.Key, q.Prefix) &&
+		(q.Name == "" || strings.HasSuffix(d.Key, "/"+q.Name)) &&
 		(q.Type == "" || q.Type.Equal(d.Type)) &&
 		(q.SubscriptionID == "" || strings.EqualFold(q.SubscriptionID, d.SubscriptionID)) &&
 		(q.ResourceGroup == "" || strings.EqualFold(q.ResourceGroup, d.ResourceGroup)) &&

@@ -11,6 +11,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -89,6 +92,7 @@ type Query struct {
 	ResourceGroup  string
 	Location       string
 	Prefix         string // of the key, e.g. a parent's Key()+"/"
+	Name           string // the key's last segment
 
 	After string // keys greater than this: where the last page ended
 	Limit int    // at most this many; 0 means all
@@ -155,6 +159,84 @@ type Backuper interface {
 type Pruner interface {
 	// Prune forgets tombstones with a revision of at most upTo.
 	Prune(ctx context.Context, upTo int64) error
+}
+
+// Head is what a Scan tells of a document. All of it may be reused after the call
+// that it was given to.
+type Head struct {
+	ID       []byte
+	Type     arm.Type
+	Location string
+	Tags     []byte // a JSON object; nil if there are none
+	Body     []byte // nil unless it was asked for
+}
+
+// Scanner is an optional ability of a ReadTx: to read parts of many documents, much
+// faster than List reads all of them.
+type Scanner interface {
+	// Scan calls f with what List(q) would return, in the same order, until f returns
+	// an error, which it returns as it is. f may call Get. It is fastest with q.Type.
+	Scan(q Query, bodies bool, f func(*Head) error) error
+	// Types are the types of which there are documents, sorted by their keys.
+	Types() ([]arm.Type, error)
+}
+
+// Scan is tx's Scan, or what List makes of it.
+func Scan(tx ReadTx, q Query, bodies bool, f func(*Head) error) error {
+	if s, ok := tx.(Scanner); ok {
+		return s.Scan(q, bodies, f)
+	}
+	limit := q.Limit
+	var enough = errors.New("enough")
+	err := Each(tx, q, func(d *Document) error {
+		h, err := d.head(bodies)
+		if err != nil {
+			return err
+		}
+		if err := f(h); err != nil {
+			return err
+		}
+		if limit--; limit == 0 {
+			return enough
+		}
+		return nil
+	})
+	if err == enough { //nolint:errorlint // it is this one, not one of f's
+		return nil
+	}
+	return err
+}
+
+func (d *Document) head(bodies bool) (*Head, error) {
+	h := &Head{ID: []byte(d.ID), Type: d.Type, Location: d.Location}
+	if bodies {
+		h.Body = d.Body
+	}
+	if len(d.Tags) == 0 {
+		return h, nil
+	}
+	var err error
+	if h.Tags, err = json.Marshal(d.Tags); err != nil {
+		return nil, fmt.Errorf("reading the tags of %s: %w", d.ID, err)
+	}
+	return h, nil
+}
+
+// Types is tx's Types, or what is found by looking at every document.
+func Types(tx ReadTx) ([]arm.Type, error) {
+	if s, ok := tx.(Scanner); ok {
+		return s.Types()
+	}
+	byKey := map[string]arm.Type{}
+	err := Each(tx, Query{}, func(d *Document) error {
+		byKey[d.Type.Key()] = d.Type
+		return nil
+	})
+	var types []arm.Type
+	for _, k := range slices.Sorted(maps.Keys(byKey)) {
+		types = append(types, byKey[k])
+	}
+	return types, err
 }
 
 // Get is a View with a single Get.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,11 +105,18 @@ func TestMigrationTakesACopyFirst(t *testing.T) {
 	path := filepath.Join(dir, "s.db")
 	s := open(t, path)
 	putDoc(t, s, "a")
-	first, err := os.ReadFile("migrations/00001_documents.sql")
+	known, err := filepath.Glob("migrations/*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := fstest.MapFS{"00001_documents.sql": {Data: first}, "00002_more.sql": {Data: []byte("-- +goose Up\nALTER TABLE documents ADD COLUMN more TEXT;\n")}}
+	next := fstest.MapFS{"99999_more.sql": {Data: []byte("-- +goose Up\nALTER TABLE documents ADD COLUMN more TEXT;\n")}}
+	for _, file := range known {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next[filepath.Base(file)] = &fstest.MapFile{Data: data}
+	}
 	if err := migrateWith(t.Context(), s.write, path, next); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +126,7 @@ func TestMigrationTakesACopyFirst(t *testing.T) {
 	if _, err := Open(t.Context(), path); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer schema: %v, want ErrNewer", err)
 	}
-	old := open(t, path+".schema1")
+	old := open(t, fmt.Sprintf("%s.schema%d", path, len(known)))
 	if _, err := store.Get(t.Context(), old, storetest.Doc("a").ID); err != nil {
 		t.Errorf("the copy: %v", err)
 	}

@@ -58,12 +58,18 @@ func (t *tx) List(q store.Query) ([]*store.Document, error) {
 
 // selection is the statement for a Normal query.
 func selection(q store.Query) (string, []any) {
+	return statement(columns, "location_key", q)
+}
+
+// statement selects columns; location is what is compared with the query's, since which
+// index serves it depends on that.
+func statement(columns, location string, q store.Query) (string, []any) {
 	var where []string
 	var args []any
 	add := func(condition string, arg any) {
 		where, args = append(where, condition), append(args, arg)
 	}
-	for _, c := range [][2]string{{"type_key", q.Type.Key()}, {"subscription_key", q.SubscriptionID}, {"resource_group_key", q.ResourceGroup}, {"location_key", q.Location}} {
+	for _, c := range [][2]string{{"type_key", q.Type.Key()}, {"subscription_key", q.SubscriptionID}, {"resource_group_key", q.ResourceGroup}, {location, q.Location}} {
 		if c[1] != "" {
 			add(c[0]+" = ?", c[1])
 		}
@@ -76,6 +82,9 @@ func selection(q store.Query) (string, []any) {
 	}
 	if q.After != "" {
 		add("key > ?", q.After)
+	}
+	if q.Name != "" {
+		where, args = append(where, "substr(key, -length(?)) = ?"), append(args, "/"+q.Name, "/"+q.Name)
 	}
 	text := `SELECT ` + columns + ` FROM documents`
 	if len(where) > 0 {

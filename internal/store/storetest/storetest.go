@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -29,6 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"lists select and page in key order":             lists,
 		"each goes through every page":                   each,
 		"a prefix is not a pattern":                      prefixIsText,
+		"a scan tells what a list would":                 scans,
+		"types are those that there are":                 types,
 		"since keeps the newest change of each document": since,
 		"pruned history is said to be pruned":            pruned,
 		"changes wake those who wait":                    wakes,
@@ -233,6 +236,8 @@ func lists(t *testing.T, s store.Store) {
 		"next page":    {store.Query{Limit: 2, After: Doc("B").ID}, []string{"c", "d"}},
 		"prefix":       {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/"}, []string{"A", "b", "c"}},
 		"prefix, next": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: Doc("a").ID, Limit: 1}, []string{"b"}},
+		"name":         {store.Query{Name: "B"}, []string{"b"}},
+		"no name":      {store.Query{Name: "achines/b"}, nil},
 		"combined":     {store.Query{Type: other.Type, SubscriptionID: "S", ResourceGroup: "rg2", Location: "north", Prefix: "/s"}, []string{"d"}},
 	} {
 		ds, err := store.List(t.Context(), s, c.q)
@@ -272,6 +277,76 @@ func each(t *testing.T, s store.Store) {
 		return store.Each(tx, store.Query{}, func(*store.Document) error { return enough })
 	}); !errors.Is(err, enough) {
 		t.Errorf("the error of f is lost: %v", err)
+	}
+}
+
+// scans are of more than a page of store.Each, with and without what is optional.
+func scans(t *testing.T, s store.Store) {
+	var all []*store.Document
+	for i := range 600 {
+		d := Doc(fmt.Sprintf("vm-%04d", i))
+		if i%2 == 1 {
+			d.Tags, d.Location = nil, "North"
+		}
+		all = append(all, d)
+	}
+	other := &store.Document{ID: "/a/b", Type: "A/b"}
+	put(t, s, store.Absent, append(all, other)...)
+	for name, q := range map[string]store.Query{
+		"all": {}, "type": {Type: "microsoft.compute/VIRTUALMACHINES"}, "none": {Type: "A/c"}, "location": {Type: all[0].Type, Location: "NORTH"}, "name": {Name: "vm-0007"},
+		"prefix": {Type: all[0].Type, Prefix: "/subscriptions/S/"}, "after": {Type: all[0].Type, After: all[300].ID, Limit: 7}, "plain": {Type: "a/B"},
+	} {
+		for _, bodies := range []bool{false, true} {
+			sameAsList(t, s, name, q, bodies)
+		}
+	}
+	enough := errors.New("enough")
+	if err := s.View(t.Context(), func(tx store.ReadTx) error {
+		return store.Scan(tx, store.Query{}, false, func(*store.Head) error { return enough })
+	}); !errors.Is(err, enough) {
+		t.Errorf("the error of f is lost: %v", err)
+	}
+}
+
+func sameAsList(t *testing.T, s store.Store, name string, q store.Query, bodies bool) {
+	t.Helper()
+	type line struct{ id, typ, location, tags, body string }
+	var want, got []line
+	err := s.View(t.Context(), func(tx store.ReadTx) error {
+		ds, err := tx.List(q)
+		for _, d := range ds {
+			l := line{d.ID, string(d.Type), d.Location, "", ""}
+			if d.Tags != nil {
+				l.tags = `{"team":"Blue"}`
+			}
+			if bodies {
+				l.body = string(d.Body)
+			}
+			want = append(want, l)
+		}
+		return errors.Join(err, store.Scan(tx, q, bodies, func(h *store.Head) error {
+			got = append(got, line{string(h.ID), string(h.Type), h.Location, string(h.Tags), string(h.Body)})
+			if h.Type != "A/b" {
+				_, err := tx.Get(string(h.ID))
+				return err
+			}
+			return nil
+		}))
+	})
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(line{})); diff != "" || err != nil {
+		t.Errorf("%s, bodies %v (-list +scan) %v\n%s", name, bodies, err, diff)
+	}
+}
+
+func types(t *testing.T, s store.Store) {
+	put(t, s, store.Absent, Doc("a"), Doc("b"), &store.Document{ID: "/z/z", Type: "Z/z"}, &store.Document{ID: "/a/b", Type: "A/b"})
+	var got []arm.Type
+	err := s.View(t.Context(), func(tx store.ReadTx) (err error) {
+		got, err = store.Types(tx)
+		return err
+	})
+	if diff := cmp.Diff([]arm.Type{"A/b", Doc("a").Type, "Z/z"}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}
 }
 
