@@ -15,7 +15,6 @@ import (
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/pipeline"
 	"hallmark.dev/hallmark/internal/provider"
-	"hallmark.dev/hallmark/internal/rbac"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/compute"
 	"hallmark.dev/hallmark/internal/rp/gallery"
@@ -171,11 +170,7 @@ func (s *server) mayRead(r *http.Request) error {
 	if err != nil {
 		return arm.Errorf(http.StatusUnauthorized, arm.CodeAuthenticationFailed, "%v", err)
 	}
-	return s.authorizer().Authorize(r.Context(), who, string(gallery.TypeVersion)+"/read", arm.SubscriptionID(s.cfg.Subscription))
-}
-
-func (s *server) authorizer() rbac.Authorizer {
-	return rbac.Authorizer{Source: rbac.Roles{Directory: s.people}}
+	return s.access.Authorize(r.Context(), who, string(gallery.TypeVersion)+"/read", arm.SubscriptionID(s.cfg.Subscription))
 }
 
 func readSecret(path string) (string, error) {

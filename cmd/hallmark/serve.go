@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,10 +22,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"hallmark.dev/hallmark/internal/access"
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/artifact"
 	"hallmark.dev/hallmark/internal/cli"
 	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/instance"
@@ -36,6 +40,8 @@ import (
 	"hallmark.dev/hallmark/internal/rp/gallery"
 	"hallmark.dev/hallmark/internal/rp/recorded"
 	"hallmark.dev/hallmark/internal/rp/resources"
+	"hallmark.dev/hallmark/internal/rp/roles"
+	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/store/sqlite"
 )
 
@@ -72,16 +78,16 @@ func serve(ctx context.Context, dir instance.Dir, listen string) error {
 	if err != nil {
 		return err
 	}
-	store, err := sqlite.Open(ctx, dir.Database())
+	db, err := sqlite.Open(ctx, dir.Database())
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer db.Close()
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
-	s := &server{dir: dir, cfg: cfg, store: store, log: log, listener: listener, url: "https://" + listener.Addr().String(), mounts: map[string]http.Handler{}}
+	s := &server{dir: dir, cfg: cfg, store: db, log: log, listener: listener, url: "https://" + listener.Addr().String(), mounts: map[string]http.Handler{}}
 	return s.run(ctx)
 }
 
@@ -113,9 +119,10 @@ type server struct {
 	listener net.Listener
 	url      string
 
-	people *identity.Directory
+	people *directory.Directory
+	access *access.Index
 	issuer *identity.Issuer
-	admin  identity.ServicePrincipal
+	admin  directory.Principal
 	// mounts are paths that are served beside the resources.
 	mounts map[string]http.Handler
 
@@ -127,7 +134,7 @@ type server struct {
 }
 
 func (s *server) run(ctx context.Context) error {
-	if err := s.identities(); err != nil {
+	if err := s.identities(ctx); err != nil {
 		return err
 	}
 	if err := resources.EnsureSubscription(ctx, s.store, s.people.TenantID(), s.cfg.Subscription, "Hallmark", time.Now()); err != nil {
@@ -142,13 +149,15 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.compliance = rules.engine
-	all, err := withRecorded(append(built, rules.providers...), s.cfg.RecordedTypes)
+	var pipeline *provider.Pipeline
+	roleTypes := roles.New(roles.Config{Index: s.access, Operations: func() []provider.Operation { return pipeline.Operations() }})
+	all, err := withRecorded(slices.Concat(built, rules.providers, []provider.Provider{roleTypes}), s.cfg.RecordedTypes)
 	if err != nil {
 		return err
 	}
-	pipeline, err := provider.New(provider.Config{
+	pipeline, err = provider.New(provider.Config{
 		Store: s.store, Providers: all, Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
-		Authorizer: s.authorizer(), Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
+		Authorizer: s.access, Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
 	})
 	if err != nil {
 		return err
@@ -198,39 +207,53 @@ const adminName = "hallmark-admin"
 
 // identities opens the directory and makes sure that there is an
 // administrator whose secret is in the data directory, for root only.
-func (s *server) identities() error {
+func (s *server) identities(ctx context.Context) error {
 	var err error
-	if s.people, err = identity.OpenDirectory(s.dir.Keys()); err != nil {
+	if s.people, err = directory.Open(s.store, s.dir.Keys()); err != nil {
 		return err
 	}
 	if s.issuer, err = identity.OpenIssuer(s.dir.Keys(), s.people.TenantID(), nil); err != nil {
 		return err
 	}
-	for _, p := range s.people.List() {
-		if p.DisplayName == adminName {
+	s.access = access.New(s.store)
+	if err := access.EnsureBuiltIns(ctx, s.store, time.Now()); err != nil {
+		return err
+	}
+	if err := access.Import(ctx, s.store, s.dir.Keys(), time.Now()); err != nil {
+		return err
+	}
+	all, err := s.people.Read(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range all.Principals {
+		if p.DisplayName == adminName && s.admin.AppID == "" {
 			s.admin = p
 		}
 	}
 	if _, err := os.Stat(s.dir.AdminSecret()); s.admin.AppID != "" && err == nil {
 		return nil
 	}
-	return s.makeAdmin()
+	return s.makeAdmin(ctx)
 }
 
 // makeAdmin creates the administrator, or gives the one that is there another
 // secret where its file is lost.
-func (s *server) makeAdmin() error {
+func (s *server) makeAdmin(ctx context.Context) error {
 	var secret string
 	var err error
 	if s.admin.AppID == "" {
-		s.admin, secret, err = s.people.Create(adminName, time.Now())
+		s.admin, secret, err = s.people.Create(ctx, adminName, time.Now())
 	} else {
-		secret, err = s.people.AddSecret(s.admin.AppID, time.Now(), time.Time{})
+		secret, _, err = s.people.AddSecret(ctx, s.admin.AppID, "", time.Now(), time.Time{})
 	}
 	if err != nil {
 		return err
 	}
-	if err := s.people.Grant(s.admin.AppID, identity.Role{Name: rbac.Owner, Scope: "/"}); err != nil {
+	err = s.store.Update(ctx, func(tx store.Tx) error {
+		return access.Give(tx, arm.Tenant, rbac.OwnerID, s.admin.ObjectID, directory.KindServicePrincipal, identity.System.ObjectID, time.Now())
+	})
+	if err != nil {
 		return err
 	}
 	return writeSecret(s.dir.AdminSecret(), secret)

@@ -22,9 +22,11 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/store/mem"
 )
 
 // echo answers what it was asked, and panics on demand.
@@ -51,7 +53,7 @@ type front struct {
 func start(t *testing.T) *front {
 	t.Helper()
 	dir := t.TempDir()
-	d, err := identity.OpenDirectory(dir)
+	d, err := directory.Open(mem.New(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +61,7 @@ func start(t *testing.T) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sp, secret, err := d.Create("test", time.Now())
+	sp, secret, err := d.Create(t.Context(), "test", time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

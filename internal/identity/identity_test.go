@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,80 +15,70 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func open(t *testing.T, dir string) *identity.Directory {
-	t.Helper()
-	d, err := identity.OpenDirectory(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func TestDirectorySurvivesAndAuthenticates(t *testing.T) {
+func TestTenantIsKept(t *testing.T) {
 	dir := t.TempDir()
-	d := open(t, dir)
-	sp, secret, err := d.Create("ci", noon)
+	first, err := identity.OpenTenant(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	role := identity.Role{Name: "Owner", Scope: "/"}
-	if err := errors.Join(d.Grant(sp.AppID, role), d.Grant(sp.AppID, role)); err != nil {
-		t.Fatal(err)
-	}
-	d = open(t, dir) // a restart
-	p, err := d.Authenticate(t.Context(), strings.ToUpper(sp.AppID), secret, noon)
-	want := identity.Principal{ObjectID: sp.ObjectID, AppID: sp.AppID, Name: "ci", TenantID: d.TenantID(), Kind: "ServicePrincipal"}
-	if diff := cmp.Diff(want, p); diff != "" || err != nil {
-		t.Errorf("%v\n%s", err, diff)
-	}
-	if got := d.List()[0].Roles; !cmp.Equal(got, []identity.Role{role}) {
-		t.Errorf("roles %v", got)
-	}
-	for name, c := range map[string][2]string{"wrong secret": {sp.AppID, secret + "x"}, "no secret": {sp.AppID, ""}, "unknown client": {"x", secret}} {
-		if _, err := d.Authenticate(t.Context(), c[0], c[1], noon); !errors.Is(err, identity.ErrUnauthenticated) {
-			t.Errorf("%s: %v", name, err)
-		}
+	if again, err := identity.OpenTenant(dir); again != first || err != nil {
+		t.Errorf("%s became %s, %v", first, again, err)
 	}
 }
 
-func TestSecretsExpireAndRotate(t *testing.T) {
-	d := open(t, t.TempDir())
-	sp, first, err := d.Create("ci", noon)
-	if err != nil {
+func TestWhatAnOlderVersionKept(t *testing.T) {
+	dir := t.TempDir()
+	const old = `{"tenantId":"t","principals":[{"appId":"a","objectId":"o","displayName":"ci","created":"2026-01-01T00:00:00Z",
+		"secrets":[{"keyId":"k","hash":"00"}],"roles":[{"name":"Owner","scope":"/"}]}]}`
+	if err := os.WriteFile(filepath.Join(dir, "principals.json"), []byte(old), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, err := d.AddSecret(sp.AppID, noon, noon.Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
+	if tenant, err := identity.OpenTenant(dir); tenant != "t" || err != nil {
+		t.Errorf("tenant %q, %v", tenant, err)
 	}
-	if _, err := d.Authenticate(t.Context(), sp.AppID, second, noon.Add(59*time.Minute)); err != nil {
+	ps, err := identity.ReadLegacy(dir)
+	if err != nil || len(ps) != 1 || ps[0].Roles[0] != (identity.LegacyRole{Name: "Owner", Scope: "/"}) {
+		t.Fatalf("%+v, %v", ps, err)
+	}
+	if err := errors.Join(identity.ForgetLegacy(dir), identity.ForgetLegacy(dir)); err != nil {
 		t.Error(err)
 	}
-	if _, err := d.Authenticate(t.Context(), sp.AppID, second, noon.Add(time.Hour)); err == nil {
-		t.Error("an expired secret works")
+	if ps, err := identity.ReadLegacy(dir); len(ps) != 0 || err != nil {
+		t.Errorf("%+v, %v", ps, err)
 	}
-	if err := d.RemoveSecret(sp.AppID, sp.Secrets[0].KeyID); err != nil {
-		t.Fatal(err)
+}
+
+func TestSecrets(t *testing.T) {
+	dir := t.TempDir()
+	hasher := func() *identity.Hasher {
+		h, err := identity.OpenHasher(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
 	}
-	if _, err := d.Authenticate(t.Context(), sp.AppID, first, noon); err == nil {
-		t.Error("a removed secret works")
-	}
-	if err := d.Delete(sp.AppID); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Delete(sp.AppID); !errors.Is(err, identity.ErrNoSuchPrincipal) {
-		t.Errorf("deleted twice: %v", err)
+	text, forever := hasher().New(noon, time.Time{})
+	short, hour := hasher().New(noon, noon.Add(time.Hour))
+	all := []identity.Secret{forever, hour}
+	for _, c := range []struct {
+		text string
+		at   time.Time
+		want bool
+	}{{text, noon, true}, {text + "x", noon, false}, {"", noon, false}, {short, noon.Add(59 * time.Minute), true}, {short, noon.Add(time.Hour), false}} {
+		if got := hasher().Matches(all, c.text, c.at); got != c.want {
+			t.Errorf("%q at %v: %v", c.text, c.at, got)
+		}
 	}
 }
 
 func TestNothingSecretIsReadable(t *testing.T) {
 	dir := t.TempDir()
-	d := open(t, dir)
-	_, secret, err := d.Create("ci", noon)
-	if err != nil {
+	_, tenant := identity.OpenTenant(dir)
+	_, hasher := identity.OpenHasher(dir)
+	if err := errors.Join(tenant, hasher); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := identity.OpenIssuer(dir, d.TenantID(), nil); err != nil {
+	if _, err := identity.OpenIssuer(dir, "t", nil); err != nil {
 		t.Fatal(err)
 	}
 	files, _ := filepath.Glob(filepath.Join(dir, "*"))
@@ -99,14 +88,14 @@ func TestNothingSecretIsReadable(t *testing.T) {
 	for _, f := range files {
 		raw, err := os.ReadFile(f)
 		info, _ := os.Stat(f)
-		if err != nil || info.Mode().Perm() != 0o600 || strings.Contains(string(raw), secret) {
-			t.Errorf("%s: mode %v, holds the secret: %v, %v", f, info.Mode(), strings.Contains(string(raw), secret), err)
+		if err != nil || info.Mode().Perm() != 0o600 || len(raw) == 0 {
+			t.Errorf("%s: mode %v, %v", f, info.Mode(), err)
 		}
 	}
 	if err := os.Chmod(filepath.Join(dir, "signing.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := identity.OpenIssuer(dir, d.TenantID(), nil); err == nil {
+	if _, err := identity.OpenIssuer(dir, "t", nil); err == nil {
 		t.Error("a key that others can read is used")
 	}
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// signingFile holds the key of tokens, 0600.
+const signingFile = "signing.key"
+
 // Lifetime of access tokens.
 const Lifetime = time.Hour
 
@@ -101,7 +104,7 @@ func (i *Issuer) Issue(p Principal, issuer, audience string) (string, error) {
 	now := i.now()
 	t := jwt.NewWithClaims(jwt.SigningMethodES256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Subject: p.ObjectID, Audience: jwt.ClaimStrings{audience}, ID: newUUID(),
+			Issuer: issuer, Subject: p.ObjectID, Audience: jwt.ClaimStrings{audience}, ID: NewID(),
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Lifetime)),
 		},
 		TenantID: i.tenant, ObjectID: p.ObjectID, AppID: p.AppID, Name: p.Name, IDType: "app", Version: "1.0",

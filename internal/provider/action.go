@@ -29,14 +29,15 @@ func (c *call) action(ctx context.Context) (*Response, error) {
 	if err := t.checkID(c.path.ID); err != nil {
 		return nil, err
 	}
-	if err := c.authorize(ctx, a.permission(t), c.path.ID); err != nil {
+	c.locate(t)
+	if err := c.authorize(ctx, a.permission(t), c.asked); err != nil {
 		return nil, err
 	}
 	request, err := c.decodeBody(t)
 	if err != nil {
 		return nil, err
 	}
-	return c.retry(func() (*Response, error) { return c.actOnce(ctx, t, a, request) })
+	return c.retry(ctx, a.permission(t), func() (*Response, error) { return c.actOnce(ctx, t, a, request) })
 }
 
 // refuseRecorded is why nothing can be done with a resource that is only recorded.
@@ -87,7 +88,12 @@ func (c *call) store(ctx context.Context, w *Write, a *Action, op *running) erro
 	if a.method() == "GET" {
 		return nil
 	}
-	return c.p.cfg.Store.Update(ctx, func(tx store.Tx) error { return c.audit(tx, w) })
+	return c.p.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		if err := c.stillAllowed(tx); err != nil {
+			return err
+		}
+		return c.audit(tx, w)
+	})
 }
 
 func (c *call) acted(w *Write, op *running, result any) (*Response, error) {

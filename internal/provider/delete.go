@@ -13,10 +13,7 @@ import (
 )
 
 func (c *call) delete(ctx context.Context, t *ResourceType) (*Response, error) {
-	if err := c.authorize(ctx, t.permission("delete"), c.path.ID); err != nil {
-		return nil, err
-	}
-	return c.retry(func() (*Response, error) { return c.deleteOnce(ctx, t) })
+	return c.retry(ctx, t.permission("delete"), func() (*Response, error) { return c.deleteOnce(ctx, t) })
 }
 
 func (c *call) deleteOnce(ctx context.Context, t *ResourceType) (*Response, error) {
@@ -77,6 +74,9 @@ func children(tx store.ReadTx, d *store.Document) ([]*store.Document, error) {
 
 func (c *call) deleteNow(ctx context.Context, w *Write) (*Response, error) {
 	err := c.p.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		if err := c.stillAllowed(tx); err != nil {
+			return err
+		}
 		if err := c.guard(tx, c.permission(w), w.ID); err != nil {
 			return err
 		}

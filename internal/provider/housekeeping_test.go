@@ -4,10 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"hallmark.dev/hallmark/internal/access"
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/operation"
 	"hallmark.dev/hallmark/internal/provider"
-	"hallmark.dev/hallmark/internal/rbac"
 	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/store/mem"
 )
@@ -15,7 +15,7 @@ import (
 func TestOldRecordsAreRemoved(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	st := mem.New()
-	p, err := provider.New(provider.Config{Store: st, Authorizer: rbac.Authorizer{}, Providers: []provider.Provider{toy{}.provider()}, Now: func() time.Time { return now }})
+	p, err := provider.New(provider.Config{Store: st, Authorizer: access.New(st), Providers: []provider.Provider{toy{}.provider()}, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,6 +137,8 @@ type call struct {
 	p *Pipeline
 	*Request
 	path       arm.Path
+	asked      arm.ID     // as the request names it; path.ID is where the document is
+	rights     int64      // the revision that a write was authorised at
 	query      url.Values // names in lower case
 	apiVersion string
 }
@@ -146,7 +148,7 @@ func (p *Pipeline) dispatch(ctx context.Context, r *Request) (*Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	c := &call{p: p, Request: r, path: path, query: lowerNames(r.Query)}
+	c := &call{p: p, Request: r, path: path, asked: path.ID, query: lowerNames(r.Query)}
 	if len(r.Body) > MaxBody {
 		return nil, arm.Errorf(413, arm.CodeRequestTooLarge, "The request body has %d bytes; at most %d are accepted.", len(r.Body), MaxBody).At("body")
 	}
@@ -204,7 +206,7 @@ func (c *call) routes(ctx context.Context) (bool, *Response, error) {
 }
 
 func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]string, scope arm.ID) (*Response, error) {
-	if err := c.authorize(ctx, rt.Permission, scope); err != nil {
+	if err := c.authorize(ctx, rt.Permission, scope); err != nil && !rt.Filtered {
 		return nil, err
 	}
 	if err := c.p.scopeExists(ctx, scope); err != nil {
@@ -270,6 +272,13 @@ func (c *call) guard(tx store.ReadTx, action string, id arm.ID) error {
 	return nil
 }
 
+// locate finds where the document of the request is kept.
+func (c *call) locate(t *ResourceType) {
+	if t.Home != nil {
+		c.path.ID = t.Home(c.path.ID)
+	}
+}
+
 // resource serves a path that ends in a name.
 func (c *call) resource(ctx context.Context) (*Response, error) {
 	if name := c.path.ID.Type().Path(); strings.EqualFold(name, "locations/operationStatuses") || strings.EqualFold(name, "locations/operationResults") {
@@ -282,6 +291,7 @@ func (c *call) resource(ctx context.Context) (*Response, error) {
 	if err := t.checkID(c.path.ID); err != nil {
 		return nil, err
 	}
+	c.locate(t)
 	switch c.Method {
 	case "GET", "HEAD":
 		return c.get(ctx, t)

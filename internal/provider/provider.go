@@ -102,6 +102,10 @@ type ResourceType struct {
 	Recorded bool
 	// ListBelow makes a list at a scope also show what exists at the scopes below it.
 	ListBelow bool
+	// Home says where a document is kept that can be named at several scopes, as role
+	// definitions can; nil keeps it where it is named. Rights are asked for where it
+	// is named.
+	Home func(named arm.ID) arm.ID
 
 	// Codes are the answers where the defaults do not fit what the SDKs accept.
 	Codes Codes
@@ -184,6 +188,9 @@ type Write struct {
 	Principal  identity.Principal
 	Now        time.Time
 	Client     Client // acts as the caller
+	// Allowed is nil if the caller may do an action elsewhere, for writes that reach
+	// further than their own resource; else the refusal.
+	Allowed func(ctx context.Context, action string, scope arm.ID) error
 
 	// Old is what is stored, nil on create. Never change it.
 	Old *store.Document
@@ -229,6 +236,9 @@ type Route struct {
 	Pattern string
 	// Permission is the RBAC action, e.g. "Microsoft.Compute/locations/publishers/read".
 	Permission string
+	// Filtered routes are also for those without the permission at the scope: Handle
+	// leaves out what Call.Allowed does not allow.
+	Filtered bool
 	// Type, if set, adds a resource type to the providers listing with APIVersions.
 	Type        arm.Type
 	APIVersions []string
@@ -254,6 +264,7 @@ type Call struct {
 // View is one document on its way to a client.
 type View struct {
 	Doc        *store.Document
+	Asked      arm.ID   // as the request names it; of an item of a list, the scope
 	List       bool     // an item of a list
 	Expand     []string // of $expand, in lower case
 	APIVersion string
@@ -291,6 +302,16 @@ type Doer interface {
 // *arm.Error with AuthorizationFailed that names all three.
 type Authorizer interface {
 	Authorize(ctx context.Context, p identity.Principal, action string, scope arm.ID) error
+}
+
+// Rechecker is an optional ability of an Authorizer: to say whether its decisions
+// still hold when a write commits. Without it, a role that is taken away while a write
+// is decided may still serve for that write.
+type Rechecker interface {
+	// Revision is that of the rights that Authorize decides by from now on.
+	Revision(ctx context.Context) (int64, error)
+	// Unchanged reports, inside a transaction, whether they still are at that revision.
+	Unchanged(tx store.ReadTx, revision int64) (bool, error)
 }
 
 // Admitter has the last word on a write that is valid: it may change w.Doc or

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"hallmark.dev/hallmark/internal/access"
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/provider/providertest"
@@ -351,7 +352,7 @@ func TestWhoMayPoll(t *testing.T) {
 }
 
 func TestRegistrationMistakesAreAllReported(t *testing.T) {
-	_, err := provider.New(provider.Config{Store: mem.New(), Authorizer: rbac.Authorizer{}, Providers: []provider.Provider{{
+	_, err := provider.New(provider.Config{Store: mem.New(), Authorizer: access.New(mem.New()), Providers: []provider.Provider{{
 		Types: []provider.ResourceType{
 			{Type: "A.B/c", Scopes: provider.AtResourceGroup},
 			{Type: "A.B/d/e", APIVersions: []string{"2024-01-01"}},

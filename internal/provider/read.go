@@ -22,7 +22,7 @@ const (
 )
 
 func (c *call) get(ctx context.Context, t *ResourceType) (*Response, error) {
-	if err := c.authorize(ctx, t.permission("read"), c.path.ID); err != nil {
+	if err := c.authorize(ctx, t.permission("read"), c.asked); err != nil {
 		return nil, err
 	}
 	doc, err := c.p.load(ctx, c.path.ID)
@@ -117,7 +117,7 @@ func (p *Pipeline) checkScopes(tx store.ReadTx, id arm.ID) error {
 func (c *call) show(ctx context.Context, t *ResourceType, doc *store.Document, list bool) (json.RawMessage, error) {
 	body := doc.Body
 	if t.View != nil {
-		v := &View{Doc: doc, List: list, APIVersion: c.apiVersion, Expand: expands(c.query), Runtime: c.p.Runtime()}
+		v := &View{Doc: doc, List: list, Asked: c.asked, APIVersion: c.apiVersion, Expand: expands(c.query), Runtime: c.p.Runtime()}
 		var err error
 		if body, err = t.View(ctx, v); err != nil {
 			return nil, err

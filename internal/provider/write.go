@@ -13,6 +13,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/operation"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -20,9 +21,12 @@ import (
 // attempts is how often a write is decided anew when somebody else wrote in between.
 const attempts = 8
 
-// retry runs one attempt of a write until it does not conflict.
-func (c *call) retry(once func() (*Response, error)) (*Response, error) {
+// retry authorises and runs one attempt of a write until it does not conflict.
+func (c *call) retry(ctx context.Context, permission string, once func() (*Response, error)) (*Response, error) {
 	for range attempts {
+		if err := c.mayWrite(ctx, permission); err != nil {
+			return nil, err
+		}
 		resp, err := once()
 		if !errors.Is(err, store.ErrConflict) {
 			return resp, err
@@ -31,18 +35,45 @@ func (c *call) retry(once func() (*Response, error)) (*Response, error) {
 	return nil, arm.Conflict(arm.CodeConflict, c.path.ID.String(), "The resource is being changed by others at the same time. Try again.")
 }
 
+// mayWrite authorises, and remembers at which revision of the rights: whatever is
+// asked of the Authorizer until the commit is decided by those, or by later ones.
+func (c *call) mayWrite(ctx context.Context, permission string) (err error) {
+	if r, ok := c.p.cfg.Authorizer.(Rechecker); ok && c.Principal != identity.System {
+		if c.rights, err = r.Revision(ctx); err != nil {
+			return err
+		}
+	}
+	if c.retag {
+		return nil // authorised as what it is: a change of tags
+	}
+	return c.authorize(ctx, permission, c.asked)
+}
+
+// stillAllowed fails with store.ErrConflict, inside the transaction of a write, when
+// rights have changed since mayWrite: a role that was taken away meanwhile counts.
+func (c *call) stillAllowed(tx store.ReadTx) error {
+	r, ok := c.p.cfg.Authorizer.(Rechecker)
+	if !ok || c.Principal == identity.System {
+		return nil
+	}
+	same, err := r.Unchanged(tx, c.rights)
+	if err == nil && !same {
+		err = store.ErrConflict
+	}
+	return err
+}
+
 // write serves PUT and PATCH.
 func (c *call) write(ctx context.Context, t *ResourceType) (*Response, error) {
-	if !c.retag {
-		if err := c.authorize(ctx, t.permission("write"), c.path.ID); err != nil {
-			return nil, err
-		}
+	permission := t.permission("write")
+	if err := c.mayWrite(ctx, permission); err != nil {
+		return nil, err // before the body, which is nobody's business else
 	}
 	request, err := c.decodeObject(t)
 	if err != nil {
 		return nil, err
 	}
-	return c.retry(func() (*Response, error) { return c.writeOnce(ctx, t, request) })
+	return c.retry(ctx, permission, func() (*Response, error) { return c.writeOnce(ctx, t, request) })
 }
 
 func (c *call) writeOnce(ctx context.Context, t *ResourceType, request json.RawMessage) (*Response, error) {
@@ -86,7 +117,7 @@ func (c *call) finishBody(w *Write, state arm.ProvisioningState) (err error) {
 // resource hangs on exists.
 func (c *call) prepare(ctx context.Context, t *ResourceType, action string, request json.RawMessage) (*Write, error) {
 	w := &Write{ID: c.path.ID, Type: t, Action: action, APIVersion: c.apiVersion, Principal: c.Principal, Now: c.p.now(),
-		Client: c.client(), Request: request, Query: c.query}
+		Client: c.client(), Allowed: c.authorize, Request: request, Query: c.query}
 	err := c.p.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
 		if w.Old, err = tx.Get(w.ID.Key()); errors.Is(err, store.ErrNotFound) {
 			w.Old, err = nil, nil
@@ -271,6 +302,9 @@ func (c *call) commit(ctx context.Context, w *Write, op *running, prior func(sto
 	keep := *w.Doc
 	return c.p.cfg.Store.Update(ctx, func(tx store.Tx) error {
 		*w.Doc = keep // this may run more than once
+		if err := c.stillAllowed(tx); err != nil {
+			return err
+		}
 		if err := c.p.checkParents(tx, w); err != nil {
 			return err
 		}

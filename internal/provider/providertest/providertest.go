@@ -22,8 +22,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
+	"hallmark.dev/hallmark/internal/access"
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
@@ -59,9 +61,12 @@ type Server struct {
 	// AppID and Secret sign the Owner in at URL/adfs/oauth2/token.
 	AppID, Secret, TenantID string
 
-	directory *identity.Directory
-	issuer    *identity.Issuer
-	runner    *controller.Runner
+	// Directory and Index are who there is, and who may do what.
+	Directory *directory.Directory
+	Index     *access.Index
+
+	issuer *identity.Issuer
+	runner *controller.Runner
 }
 
 // Option changes how the server starts.
@@ -118,24 +123,28 @@ func Start(t testing.TB, options ...Option) *Server {
 func (s *Server) identities(t testing.TB) {
 	dir := t.TempDir()
 	var err error
-	if s.directory, err = identity.OpenDirectory(dir); err != nil {
+	if s.Directory, err = directory.Open(s.Store, dir); err != nil {
 		t.Fatal(err)
 	}
-	if s.issuer, err = identity.OpenIssuer(dir, s.directory.TenantID(), nil); err != nil {
+	if s.issuer, err = identity.OpenIssuer(dir, s.Directory.TenantID(), nil); err != nil {
 		t.Fatal(err)
 	}
+	if err := access.EnsureBuiltIns(t.Context(), s.Store, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	s.Index = access.New(s.Store)
 }
 
 func (s *Server) pipeline(t testing.TB, c config) {
-	rp := resources.New(resources.Config{TenantID: s.directory.TenantID(),
+	rp := resources.New(resources.Config{TenantID: s.Directory.TenantID(),
 		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
 	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
-		Authorizer: rbac.Authorizer{Source: rbac.Roles{Directory: s.directory}}, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: logger(t)})
+		Authorizer: s.Index, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Pipeline = p
-	if err := resources.EnsureSubscription(t.Context(), c.store, s.directory.TenantID(), Subscription, "Test", time.Now()); err != nil {
+	if err := resources.EnsureSubscription(t.Context(), c.store, s.Directory.TenantID(), Subscription, "Test", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -147,7 +156,7 @@ func logger(t testing.TB) *slog.Logger {
 
 func (s *Server) listen(t testing.TB) {
 	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.issuer,
-		SignIn: frontdoor.SignIn{Directory: s.directory, Issuer: s.issuer}, Log: logger(t)}))
+		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: logger(t)}))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
@@ -264,8 +273,8 @@ func encode(body any) ([]byte, error) {
 	return json.Marshal(body)
 }
 
-// TokenFor is a token of a new principal with a role ("Owner", "Reader"; "" for none)
-// at a scope.
+// TokenFor is a token of a new principal with a built-in role ("Owner", "Reader", …; ""
+// for none) at a scope.
 func (s *Server) TokenFor(t testing.TB, role string, scope arm.ID) (string, identity.Principal) {
 	t.Helper()
 	p, _ := s.principal(t, role, scope)
@@ -278,18 +287,32 @@ func (s *Server) TokenFor(t testing.TB, role string, scope arm.ID) (string, iden
 
 func (s *Server) principal(t testing.TB, role string, scope arm.ID) (identity.Principal, string) {
 	t.Helper()
-	sp, secret, err := s.directory.Create("test "+role, time.Now())
-	if err == nil && role != "" {
-		err = s.directory.Grant(sp.AppID, identity.Role{Name: role, Scope: scope.String()})
-	}
+	sp, secret, err := s.Directory.Create(t.Context(), "test "+role, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.directory.Authenticate(t.Context(), sp.AppID, secret, time.Now())
-	if err != nil {
-		t.Fatal(err)
+	s.Give(t, sp.ObjectID, role, scope)
+	return sp.Identity(s.Directory.TenantID()), secret
+}
+
+// Give gives a built-in role at a scope; "" gives nothing.
+func (s *Server) Give(t testing.TB, objectID, role string, scope arm.ID) {
+	t.Helper()
+	for _, b := range rbac.BuiltIns() {
+		if b.Name != role {
+			continue
+		}
+		err := s.Store.Update(t.Context(), func(tx store.Tx) error {
+			return access.Give(tx, scope, b.ID, objectID, directory.KindServicePrincipal, identity.System.ObjectID, time.Now())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
-	return p, secret
+	if role != "" {
+		t.Fatalf("there is no built-in role %q", role)
+	}
 }
 
 type credential struct {

@@ -90,7 +90,7 @@ func (cfg Config) commit(tx store.Tx, w *provider.Write) error {
 		if parent != "" {
 			return arm.BadRequest(arm.CodeInvalidParameter, "properties.details.parent.id", "The root management group cannot be moved.")
 		}
-		return assignment.Touch(tx)
+		return touchBoth(tx)
 	}
 	h, err := assignment.ReadHierarchy(tx)
 	if err != nil {
@@ -103,7 +103,7 @@ func (cfg Config) commit(tx store.Tx, w *provider.Write) error {
 	if err := fits(h, w.ID, id); err != nil {
 		return err
 	}
-	return assignment.Touch(tx)
+	return touchBoth(tx)
 }
 
 func fits(h *assignment.Hierarchy, id, parent arm.ID) error {
@@ -142,7 +142,7 @@ func (cfg Config) checkDelete(tx store.Tx, w *provider.Write) error {
 		return arm.BadRequest(arm.CodeCannotDeleteResource, w.ID.String(),
 			"The management group '%s' still has the management group '%s' below it. Move or delete what is below it first.", w.ID.Name(), c[0].Name())
 	}
-	return assignment.Touch(tx)
+	return touchBoth(tx)
 }
 
 // view adds the children under ?$expand=children.

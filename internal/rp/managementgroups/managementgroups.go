@@ -15,6 +15,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -42,6 +43,7 @@ func New(cfg Config) provider.Provider {
 			Type: assignment.TypeMember, APIVersions: versions, Hidden: true, NoState: true, NoPatch: true,
 			Codes:    provider.Codes{Create: 200, Delete: 204},
 			ReadOnly: []string{"properties"},
+			Load:     mayMove,
 			Default:  cfg.defaultMember, Commit: commitMember, CheckDelete: touch,
 		}},
 		Routes: []provider.Route{{
@@ -71,7 +73,7 @@ func EnsureRoot(ctx context.Context, s store.Store, tenant string, now time.Time
 		if err := tx.Put(d, store.Absent); err != nil {
 			return err
 		}
-		return assignment.Touch(tx)
+		return touchBoth(tx)
 	})
 	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return fmt.Errorf("creating the root management group: %w", err)
@@ -79,4 +81,12 @@ func EnsureRoot(ctx context.Context, s store.Store, tenant string, now time.Time
 	return nil
 }
 
-func touch(tx store.Tx, _ *provider.Write) error { return assignment.Touch(tx) }
+func touch(tx store.Tx, _ *provider.Write) error { return touchBoth(tx) }
+
+// touchBoth: policies and rights hang on the tree.
+func touchBoth(tx store.Tx) error {
+	if err := assignment.Touch(tx); err != nil {
+		return err
+	}
+	return directory.Touch(tx)
+}

@@ -1,6 +1,7 @@
 package managementgroups
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -17,6 +18,12 @@ func (cfg Config) defaultMember(w *provider.Write) (err error) {
 		"tenant": cfg.TenantID, "displayName": w.ID.Name(), "state": "Active", "parent": map[string]string{"id": w.ID.Parent().String()},
 	}})
 	return err
+}
+
+// mayMove: a subscription gets the roles and policies of the group that it moves to, so
+// who moves it must be one who may give roles on it.
+func mayMove(ctx context.Context, w *provider.Write) error {
+	return w.Allowed(ctx, "Microsoft.Authorization/roleAssignments/write", arm.SubscriptionID(w.ID.Name()))
 }
 
 // commitMember moves the subscription: it leaves the group that it was in.
@@ -42,5 +49,5 @@ func commitMember(tx store.Tx, w *provider.Write) error {
 			}
 		}
 	}
-	return assignment.Touch(tx)
+	return touchBoth(tx)
 }

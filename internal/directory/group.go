@@ -1,0 +1,80 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// AddGroup stores a new group.
+func (d *Directory) AddGroup(ctx context.Context, g Group) error {
+	return d.store.Update(ctx, func(tx store.Tx) error { return put(tx, groupID(g.ObjectID), g, g.Created) })
+}
+
+// EditGroup changes a group. f may run more than once.
+func (d *Directory) EditGroup(ctx context.Context, id string, f func(*Group) error) (g Group, err error) {
+	err = d.store.Update(ctx, func(tx store.Tx) error {
+		if g, err = get[Group](tx, groupID(id)); err != nil {
+			return found(err, "group", id)
+		}
+		if err := f(&g); err != nil {
+			return err
+		}
+		return put(tx, groupID(id), g, g.Created)
+	})
+	return g, err
+}
+
+// DeleteGroup removes a group; what was in it stays.
+func (d *Directory) DeleteGroup(ctx context.Context, id string) error {
+	return d.store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.Delete(groupID(id).Key(), store.Any); err != nil {
+			return found(err, "group", id)
+		}
+		return Touch(tx)
+	})
+}
+
+// AddMember puts an object into a group; ErrExists if it is in it.
+func (d *Directory) AddMember(ctx context.Context, group, member string) error {
+	_, err := d.EditGroup(ctx, group, func(g *Group) error {
+		if slices.ContainsFunc(g.Members, func(m string) bool { return strings.EqualFold(m, member) }) {
+			return fmt.Errorf("member %s: %w", member, ErrExists)
+		}
+		g.Members = append(g.Members, member)
+		return nil
+	})
+	return err
+}
+
+// RemoveMember takes an object out of a group; ErrNotFound if it is not in it.
+func (d *Directory) RemoveMember(ctx context.Context, group, member string) error {
+	_, err := d.EditGroup(ctx, group, func(g *Group) error {
+		n := len(g.Members)
+		g.Members = slices.DeleteFunc(g.Members, func(m string) bool { return strings.EqualFold(m, member) })
+		if len(g.Members) == n {
+			return fmt.Errorf("member %s: %w", member, ErrNotFound)
+		}
+		return nil
+	})
+	return err
+}
+
+// See records a user of another issuer, so that it can be found by name. A user that
+// is known and has not changed costs a read.
+func (d *Directory) See(ctx context.Context, u User) error {
+	id := userID(u.ObjectID)
+	return d.store.Update(ctx, func(tx store.Tx) error {
+		old, err := get[User](tx, id)
+		if err == nil {
+			u.Created = old.Created
+		}
+		if err == nil && old == u {
+			return nil
+		}
+		return put(tx, id, u, u.Created)
+	})
+}
