@@ -42,9 +42,10 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	networks := rpnetwork.Config{Prefix: s.network.Config().Machines, Reserved: s.stepAddresses()}
 	return append(builders,
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
-		rpnetwork.New(rpnetwork.Config{Prefix: s.network.Config().Machines, Reserved: s.stepAddresses()}),
+		rpnetwork.New(networks), rpnetwork.NewScaleSets(networks),
 		compute.New(machines),
 		gallery.New(gallery.Config{Bytes: gallery.Inventories{Engine: s.images, Host: disk.Host{Dir: s.dir.Mounts()}}, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
 		pipelines,

@@ -50,7 +50,7 @@ func (c *call) refuseRecorded(ctx context.Context, t *ResourceType) error {
 }
 
 func (c *call) actOnce(ctx context.Context, t *ResourceType, a *Action, request json.RawMessage) (*Response, error) {
-	w, err := c.prepare(ctx, t, a.Name, request)
+	w, err := c.prepare(ctx, t, a.verb(), request)
 	if a.method() == "GET" && err != nil && w != nil && w.Old != nil {
 		err = nil // reading is possible whatever goes on
 	}

@@ -47,8 +47,9 @@ func (c *call) permission(w *Write) string {
 	if w.Action == "write" || w.Action == "delete" {
 		return w.Type.permission(w.Action)
 	}
-	if a, _ := w.Type.action(w.Action, c.Method); a != nil {
+	name := strings.TrimSuffix(w.Action, "/action")
+	if a, _ := w.Type.action(name, c.Method); a != nil {
 		return a.permission(w.Type)
 	}
-	return w.Type.permission(w.Action + "/action")
+	return w.Type.permission(name + "/action")
 }

@@ -159,6 +159,11 @@ type ResourceType struct {
 	// it for every item.
 	View func(ctx context.Context, v *View) (json.RawMessage, error)
 
+	// Collection, on a child type, says which documents a parent's collection lists when
+	// they are not its children: the machines of a flexible scale set, which are
+	// machines of their group. keep is asked about each; View shows them. Not ok: the children.
+	Collection func(parent *store.Document) (q store.Query, keep func(*store.Document) bool, ok bool)
+
 	// Actions are sub-paths of a resource: POST …/virtualMachines/N/start.
 	Actions []Action
 

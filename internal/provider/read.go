@@ -172,7 +172,17 @@ func (c *call) collection(ctx context.Context, typ arm.Type) (*Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.list(ctx, t.query(scope, f.atScope), f.matches, func(d *store.Document) (json.RawMessage, error) { return c.show(ctx, t, d, true) }, t.permission("read"))
+	q, keep := t.query(scope, f.atScope), f.matches
+	if t.Collection != nil {
+		parent, err := c.p.load(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		if elsewhere, member, ok := t.Collection(parent); ok {
+			q, keep = elsewhere, func(d *store.Document) bool { return member(d) && f.matches(d) }
+		}
+	}
+	return c.list(ctx, q, keep, func(d *store.Document) (json.RawMessage, error) { return c.show(ctx, t, d, true) }, t.permission("read"))
 }
 
 // scopeOfList is nil if something of the type may be listed at the scope.

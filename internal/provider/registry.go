@@ -163,6 +163,15 @@ func (a *Action) method() string {
 	return a.Method
 }
 
+// verb is Write.Action of the action. One that is called delete must not be taken for
+// the resource's own deletion: scale sets have such an action, on their instances.
+func (a *Action) verb() string {
+	if strings.EqualFold(a.Name, "delete") || strings.EqualFold(a.Name, "write") {
+		return a.Name + "/action"
+	}
+	return a.Name
+}
+
 func (a *Action) permission(t *ResourceType) string {
 	if a.method() == "GET" {
 		return t.permission(a.Name + "/read")

@@ -153,6 +153,8 @@ func (p *Pipeline) checkParents(tx store.ReadTx, w *Write) error {
 	if w.Action == "delete" {
 		return nil
 	}
+	// What is being deleted calls actions to let go of what it has, in its group or below itself.
+	lettingGo := w.Action != "write" && w.Principal == identity.System
 	for parent := w.ID.Parent(); !parent.IsRoot(); parent = parent.Parent() {
 		if p.reg.types[parent.Type().Key()] == nil {
 			continue
@@ -165,7 +167,7 @@ func (p *Pipeline) checkParents(tx store.ReadTx, w *Write) error {
 		if err != nil {
 			return err
 		}
-		if d.Deleting && !(w.Old != nil && w.Old.Deleting) {
+		if d.Deleting && !lettingGo && !(w.Old != nil && w.Old.Deleting) {
 			return deleting(parent)
 		}
 	}
@@ -223,7 +225,7 @@ func (c *call) conditions(w *Write) error {
 // busy refuses a change while an operation runs.
 func (c *call) busy(w *Write) error {
 	allowed := w.Type.WriteWhileBusy
-	if a, ok := w.Type.action(w.Action, c.Method); ok && w.Action != "write" {
+	if a, ok := w.Type.action(strings.TrimSuffix(w.Action, "/action"), c.Method); ok && w.Action != "write" {
 		allowed = a.WhileBusy
 	}
 	if len(w.Old.Operations) == 0 || allowed {

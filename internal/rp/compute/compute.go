@@ -1,5 +1,5 @@
 // Package compute is the resource provider Microsoft.Compute without galleries:
-// virtualMachines, disks, snapshots, managed images, and what a location offers
+// virtualMachines, virtualMachineScaleSets and their instances, disks, snapshots, managed images, and what a location offers
 // (marketplace publishers, sizes, skus).
 //
 // It turns documents into machines: what to do is decided from documents and
@@ -27,6 +27,8 @@ import (
 // The types that this provider serves, and those of others that it uses.
 const (
 	TypeVM       arm.Type = "Microsoft.Compute/virtualMachines"
+	TypeScaleSet arm.Type = "Microsoft.Compute/virtualMachineScaleSets"
+	TypeInstance arm.Type = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
 	TypeDisk     arm.Type = "Microsoft.Compute/disks"
 	TypeSnapshot arm.Type = "Microsoft.Compute/snapshots"
 	TypeImage    arm.Type = "Microsoft.Compute/images"
@@ -70,6 +72,9 @@ type service struct {
 	// reserving makes "is there room" and "recorded as taken" one step. One process
 	// owns the data directory, so a lock in memory is enough.
 	reserving sync.Mutex
+	// waiting are the scale sets that wait for machines to be gone; what is lost with the
+	// process is found again at the next start.
+	waiting keySet
 }
 
 var (
@@ -108,7 +113,7 @@ func New(cfg Config) provider.Provider {
 	}
 	s := &service{Config: cfg}
 	return provider.Provider{
-		Types:  []provider.ResourceType{s.virtualMachines(), s.disks(), s.snapshots(), s.images()},
+		Types:  []provider.ResourceType{s.virtualMachines(), s.instances(), s.scaleSets(), s.disks(), s.snapshots(), s.images()},
 		Routes: s.routes(),
 	}
 }
@@ -117,10 +122,10 @@ func (s *service) virtualMachines() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeVM, Scopes: provider.AtResourceGroup, APIVersions: computeVersions, Name: vmName, NameHint: vmNameHint,
 		Location: provider.LocationRequired, Tags: true,
-		ReadOnly: []string{"properties.vmId", "properties.timeCreated", "properties.instanceView", "properties.hallmark"},
-		Load:     s.loadVM, Default: s.defaultVM, Validate: s.validateVM,
+		ReadOnly: []string{"properties.vmId", "properties.timeCreated", "properties.instanceView", "properties.hallmark", pathMembership},
+		Load:     s.loadVM, Default: s.defaultVM, Validate: s.validateVM, Commit: joinScaleSet, CheckDelete: leaveScaleSet,
 		Reconcile: s.reconcileVM, Workers: workers,
-		Watches: map[arm.Type]func(string, *store.Document) []string{TypeDisk: wakeOwner},
+		Watches: map[arm.Type]func(string, *store.Document) []string{TypeDisk: wakeOwner(TypeVM)},
 		View:    s.viewVM,
 		Actions: s.vmActions(),
 	}
@@ -137,7 +142,7 @@ func (s *service) disks() provider.ResourceType {
 		Actions: []provider.Action{
 			{Name: actionJoin, KeepState: true, Apply: joinDisk},
 			{Name: actionLeave, KeepState: true, WhileBusy: true, Apply: leaveDisk},
-			{Name: actionReset, Async: true, Apply: resetDisk},
+			{Name: actionReset, Async: true, Apply: s.resetDisk},
 		},
 	}
 }

@@ -51,6 +51,8 @@ type diskState struct {
 	Backing string `json:"backing,omitempty"`
 	// Stale is a volume that a reset has replaced and that has to go.
 	Stale string `json:"stale,omitempty"`
+	// Former is the digest of the image that a reset has replaced by another.
+	Former string `json:"former,omitempty"`
 	// Reserved are bytes that the volume may grow to.
 	Reserved int64 `json:"reserved"`
 	// Error is why the disk failed, for the machine that waits for it.
@@ -311,8 +313,9 @@ func leaveDisk(_ context.Context, w *provider.Write) (any, error) {
 	return nil, apply(w.Doc, edit{"properties.diskState", "Unattached", false})
 }
 
-// resetDisk asks for a fresh volume from the same source; the machine has been stopped.
-func resetDisk(_ context.Context, w *provider.Write) (any, error) {
+// resetDisk asks for a fresh volume, from the same image or the one that the machine has
+// now; the machine has been stopped.
+func (s *service) resetDisk(ctx context.Context, w *provider.Write) (any, error) {
 	vm, err := systemCallOf(w)
 	if err != nil {
 		return nil, err
@@ -321,8 +324,36 @@ func resetDisk(_ context.Context, w *provider.Write) (any, error) {
 	if !strings.EqualFold(b.ManagedBy, vm) || (p.Source == source{}) {
 		return nil, arm.Conflict("OperationNotAllowed", w.ID.String(), "Disk %s cannot be made anew: it was not made from an image.", w.ID)
 	}
+	if image := arm.GetString(w.Request, "imageId"); image != "" && !strings.EqualFold(image, imageIDOf(w.Doc)) {
+		if err := s.moveDisk(ctx, w, &p, image); err != nil {
+			return nil, err
+		}
+	}
 	p.Stale, p.Volume, p.Made, p.Error = p.Volume, uuid.NewString(), false, nil
 	return nil, setPrivate(w.Doc, p)
+}
+
+// moveDisk makes another image the disk's source.
+func (s *service) moveDisk(ctx context.Context, w *provider.Write, p *diskState, image string) error {
+	from, err := s.resolve(ctx, w.Client, w.Doc.Location, imageReference{ID: image}, w.ID.Subscription())
+	if err != nil {
+		return err
+	}
+	p.Former, p.Source = p.Source.Digest, from.Source
+	edits := []edit{{"properties.creationData", creationOf(image), false}}
+	if h := lineage(from); len(h) > 0 {
+		edits = append(edits, edit{"properties.hallmark", h, false})
+	}
+	return apply(w.Doc, edits...)
+}
+
+// creationOf is creationData of a disk from an image.
+func creationOf(image string) map[string]any {
+	reference := "imageReference"
+	if id, err := arm.ParseID(image); err == nil && id.Type().Equal(typeGalleryVersion) {
+		reference = "galleryImageReference"
+	}
+	return map[string]any{"createOption": "FromImage", reference: map[string]string{"id": image}}
 }
 
 func systemCallOf(w *provider.Write) (vm string, err error) {
@@ -332,13 +363,16 @@ func systemCallOf(w *provider.Write) (vm string, err error) {
 	return arm.GetString(w.Request, "virtualMachine.id"), nil
 }
 
-// wakeOwner makes a machine look again when one of its disks changes.
-func wakeOwner(_ string, d *store.Document) []string {
-	if d == nil {
+// wakeOwner makes a machine of the type look again when one of its disks changes.
+func wakeOwner(owner arm.Type) func(string, *store.Document) []string {
+	return func(_ string, d *store.Document) []string {
+		if d == nil {
+			return nil
+		}
+		b, _ := readDisk(d)
+		if id, err := arm.ParseID(b.ManagedBy); b.ManagedBy != "" && err == nil && id.Type().Equal(owner) {
+			return []string{id.Key()}
+		}
 		return nil
 	}
-	if b, _ := readDisk(d); b.ManagedBy != "" {
-		return []string{strings.ToLower(b.ManagedBy)}
-	}
-	return nil
 }

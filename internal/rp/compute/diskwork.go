@@ -28,8 +28,11 @@ func (s *service) reconcileDisk(ctx context.Context, w *provider.Work) (time.Dur
 	if err != nil {
 		return 0, s.failDisk(ctx, w, p, err)
 	}
+	if p.Former != p.Source.Digest {
+		s.release(ctx, w, p.Former)
+	}
 	return 0, w.Update(ctx, func(d *provider.Draft) {
-		p.Stale = ""
+		p.Stale, p.Former = "", ""
 		d.SetPrivate(p)
 		d.Unset(pathProgress)
 		d.Set("properties.diskSizeBytes", size)

@@ -159,18 +159,24 @@ func (r *rig) finish() {
 	r.t.Helper()
 	for {
 		r.Settle(r.t)
-		busy := false
-		for _, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk} {
-			all, err := store.List(r.t.Context(), r.Store, store.Query{Type: typ})
-			if err != nil {
-				r.t.Fatal(err) // also when the test's time is over
-			}
-			busy = busy || slices.ContainsFunc(all, func(d *store.Document) bool { return !d.State().Terminal() })
-		}
-		if !busy {
+		if !r.busy() {
 			return
 		}
 	}
+}
+
+// busy reports whether something is under way.
+func (r *rig) busy() bool {
+	r.t.Helper()
+	busy := false
+	for _, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk, compute.TypeScaleSet, compute.TypeInstance} {
+		all, err := store.List(r.t.Context(), r.Store, store.Query{Type: typ})
+		if err != nil {
+			r.t.Fatal(err) // also when the test's time is over
+		}
+		busy = busy || slices.ContainsFunc(all, func(d *store.Document) bool { return !d.State().Terminal() })
+	}
+	return busy
 }
 
 func waitDead(t *testing.T, w *world) {

@@ -24,7 +24,7 @@ func (s *service) vmActions() []provider.Action {
 			if p.Want == deallocated {
 				return notAllowed(w, "since the VM is deallocated: there is nothing to power off")
 			}
-			p.Want, p.SkipShutdown = stopped, strings.EqualFold(w.Query.Get("skipshutdown"), "true")
+			p.Want, p.SkipShutdown = stopped, skipsShutdown(w)
 			return nil
 		})},
 		{Name: "deallocate", Async: true, Apply: wanted(func(_ *provider.Write, p *vmState) error {
@@ -34,13 +34,7 @@ func (s *service) vmActions() []provider.Action {
 		{Name: "restart", Async: true, Apply: wanted(restart)},
 		{Name: "redeploy", Async: true, Apply: wanted(restart)},
 		{Name: "reapply", Async: true, Apply: wanted(func(*provider.Write, *vmState) error { return nil })},
-		{Name: "reimage", Async: true, Apply: wanted(func(w *provider.Write, p *vmState) error {
-			if (p.Source == source{}) {
-				return notAllowed(w, "since its system disk was not made from an image")
-			}
-			p.Reimage = true
-			return nil
-		})},
+		{Name: "reimage", Async: true, Apply: wanted(reimage)},
 		{Name: "generalize", Apply: wanted(func(w *provider.Write, p *vmState) error {
 			if p.Want == running {
 				return notAllowed(w, "since the VM is running. Prepare its system for copying, stop it, and try again")
@@ -50,7 +44,14 @@ func (s *service) vmActions() []provider.Action {
 		})},
 		{Name: "runCommand", Async: true, KeepState: true, Apply: s.applyCommand},
 		{Name: "instanceView", Method: "GET", Apply: s.applyInstanceView},
+		{Name: actionFollow, Async: true, Apply: s.follow},
 	}
+}
+
+// skipsShutdown: clients ask for it in the query, scale sets in the body.
+func skipsShutdown(w *provider.Write) bool {
+	inBody, _ := arm.Get(w.Request, "skipShutdown")
+	return strings.EqualFold(w.Query.Get("skipshutdown"), "true") || string(inBody) == "true"
 }
 
 func restart(w *provider.Write, p *vmState) error {
@@ -58,6 +59,14 @@ func restart(w *provider.Write, p *vmState) error {
 		return notAllowed(w, "since the VM is not running. Start it")
 	}
 	p.Restart = true
+	return nil
+}
+
+func reimage(w *provider.Write, p *vmState) error {
+	if (p.Source == source{}) {
+		return notAllowed(w, "since its system disk was not made from an image")
+	}
+	p.Reimage = true
 	return nil
 }
 

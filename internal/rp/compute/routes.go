@@ -24,7 +24,8 @@ func (s *service) routes() []provider.Route {
 		versions   = skus + "/{sku}/versions"
 		permission = "Microsoft.Compute/locations/publishers/"
 	)
-	return append(s.diagnosticRoutes(),
+	return append(slices.Concat(s.diagnosticRoutes(), s.rollingRoutes()),
+		provider.Route{Pattern: location + "/virtualMachineScaleSets", Permission: string(TypeScaleSet) + "/read", Handle: s.setsByLocation},
 		provider.Route{Pattern: publishers, Permission: permission + "read", Type: "Microsoft.Compute/locations/publishers", APIVersions: computeVersions,
 			Handle: s.names(func(e Entry) string { return e.Publisher })},
 		provider.Route{Pattern: offers, Permission: permission + "artifacttypes/offers/read", Handle: s.names(func(e Entry) string { return e.Offer })},

@@ -29,14 +29,16 @@ func Sweep(ctx context.Context, cfg Config, st store.Store) error {
 
 // named collects the names of machines and volumes, and the ports of machines.
 func named(tx store.ReadTx, keep map[string]bool, ports *[]string) error {
-	err := store.Each(tx, store.Query{Type: TypeVM}, func(d *store.Document) error {
-		_, p := readVM(d)
-		keep[p.Machine] = true
-		*ports = append(*ports, p.Machine)
-		return nil
-	})
-	if err != nil {
-		return err
+	for _, t := range machineTypes {
+		err := store.Each(tx, store.Query{Type: t}, func(d *store.Document) error {
+			_, p := readVM(d)
+			keep[p.Machine] = true
+			*ports = append(*ports, p.Machine)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return store.Each(tx, store.Query{Type: TypeDisk}, func(d *store.Document) error {
 		_, p := readDisk(d)

@@ -18,7 +18,7 @@ import (
 func Users(ctx context.Context, s store.Store, location, digest string) (users []string, err error) {
 	err = s.View(ctx, func(tx store.ReadTx) error {
 		users = users[:0]
-		for _, typ := range []arm.Type{TypeVM, TypeDisk, TypeImage, TypeSnapshot, typeGalleryVersion} {
+		for _, typ := range []arm.Type{TypeVM, TypeInstance, TypeDisk, TypeImage, TypeSnapshot, typeGalleryVersion} {
 			q := store.Query{Type: typ, Location: location}
 			if typ == typeGalleryVersion {
 				q.Location = ""

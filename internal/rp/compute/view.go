@@ -139,11 +139,15 @@ func (s *service) power(d *store.Document, p vmState) power {
 // bootDiagnostics are routes, not actions, because they need the server's own URL or
 // answer with plain text.
 func (s *service) diagnosticRoutes() []provider.Route {
-	const vm = "/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.Compute/virtualMachines/{name}/"
+	const compute = "/subscriptions/{subscription}/resourceGroups/{resourceGroup}/providers/Microsoft.Compute/"
+	return append(s.diagnosticsOf(TypeVM, compute+"virtualMachines/{name}/"), s.diagnosticsOf(TypeInstance, compute+"virtualMachineScaleSets/{set}/virtualMachines/{name}/")...)
+}
+
+func (s *service) diagnosticsOf(t arm.Type, vm string) []provider.Route {
 	return []provider.Route{
-		{Method: "POST", Pattern: vm + "retrieveBootDiagnosticsData", Permission: string(TypeVM) + "/retrieveBootDiagnosticsData/action", Handle: s.bootDiagnostics},
-		{Method: "POST", Pattern: vm + "hallmarkIdentity", Permission: string(TypeVM) + "/hallmarkIdentity/action", Handle: s.hallmarkIdentity},
-		{Method: "GET", Pattern: vm + "serialConsoleLog", Permission: string(TypeVM) + "/retrieveBootDiagnosticsData/action", Handle: s.serialConsoleLog},
+		{Method: "POST", Pattern: vm + "retrieveBootDiagnosticsData", Permission: string(t) + "/retrieveBootDiagnosticsData/action", Handle: s.bootDiagnostics},
+		{Method: "POST", Pattern: vm + "hallmarkIdentity", Permission: string(t) + "/hallmarkIdentity/action", Handle: s.hallmarkIdentity},
+		{Method: "GET", Pattern: vm + "serialConsoleLog", Permission: string(t) + "/retrieveBootDiagnosticsData/action", Handle: s.serialConsoleLog},
 	}
 }
 
@@ -159,6 +163,9 @@ func (s *service) bootDiagnostics(ctx context.Context, c *provider.Call) (*provi
 
 func vmOf(ctx context.Context, c *provider.Call) (*store.Document, error) {
 	id := c.Scope.Resource(TypeVM, c.Vars["name"])
+	if set := c.Vars["set"]; set != "" {
+		id = c.Scope.Resource(TypeScaleSet, set).Child("virtualMachines", c.Vars["name"])
+	}
 	d, err := store.Get(ctx, c.Runtime.Store, id.Key())
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, arm.NotFound(id)

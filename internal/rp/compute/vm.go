@@ -24,6 +24,7 @@ type vmBody struct {
 			NetworkInterfaces              []vmInterface
 			NetworkInterfaceConfigurations []json.RawMessage
 		}
+		VirtualMachineScaleSet struct{ ID string }
 	}
 }
 
@@ -108,6 +109,15 @@ type vmState struct {
 	BootID string `json:"bootId,omitempty"`
 
 	Command *command `json:"command,omitempty"`
+
+	// Interface is the configuration of the interface that the machine makes itself.
+	Interface json.RawMessage `json:"interface,omitempty"`
+	// Model is the fingerprint of the scale set's model that the machine follows.
+	Model string `json:"model,omitempty"`
+	// Discarded are disks that go as soon as the machine has let go of them, by lower-case id.
+	Discarded []string `json:"discarded,omitempty"`
+	// Error is why the machine failed, for the scale set that waits for it.
+	Error *arm.Error `json:"error,omitempty"`
 }
 
 func readVM(d *store.Document) (b vmBody, p vmState) {
@@ -154,6 +164,17 @@ func (b vmBody) computerName() string {
 		return ""
 	}
 	return b.Properties.OSProfile.ComputerName
+}
+
+// machineTypes are the types whose documents are machines.
+var machineTypes = []arm.Type{TypeVM, TypeInstance}
+
+// machineName is what people call a machine: an instance has its scale set's name in front.
+func machineName(id arm.ID) string {
+	if id.Type().Equal(TypeInstance) {
+		return id.Parent().Name() + "_" + id.Name()
+	}
+	return id.Name()
 }
 
 func diskID(vm arm.ID, name string) string { return vm.Scope().Resource(TypeDisk, name).String() }

@@ -60,8 +60,8 @@ func start(t testing.TB, w *world, st store.Store) *rig {
 	if err := compute.Sweep(t.Context(), cfg, m); err != nil {
 		t.Fatal(err)
 	}
-	networks := network.New(network.Config{Prefix: netip.MustParsePrefix("192.0.2.0/24")})
-	return &rig{providertest.Start(t, providertest.WithStore(m), providertest.With(compute.New(cfg), networks, galleries())), w, t}
+	networks := network.Config{Prefix: netip.MustParsePrefix("192.0.2.0/24")}
+	return &rig{providertest.Start(t, providertest.WithStore(m), providertest.With(compute.New(cfg), network.New(networks), network.NewScaleSets(networks), galleries())), w, t}
 }
 
 func fresh(t *testing.T) *rig { return start(t, newWorld(), mem.New()) }

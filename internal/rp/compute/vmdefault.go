@@ -26,6 +26,8 @@ type loadedVM struct {
 	customData string
 	interfaces map[string]json.RawMessage // by lower-case id, nil for one that does not exist
 	disks      map[string]*facts          // attached by id
+	scaleSet   json.RawMessage            // that the machine says it is in; nil if there is none
+	asked      vmBody                     // as sent, with what is left out filled in
 }
 
 func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
@@ -34,7 +36,7 @@ func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
 		return err
 	}
 	b, _ := readVM(asked)
-	l := loadedVM{interfaces: map[string]json.RawMessage{}, disks: map[string]*facts{}}
+	l := loadedVM{interfaces: map[string]json.RawMessage{}, disks: map[string]*facts{}, asked: b}
 	if o := b.Properties.OSProfile; o != nil {
 		l.password, l.customData = o.AdminPassword, o.CustomData
 	}
@@ -46,7 +48,11 @@ func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
 		}
 		l.image, l.imageErr = kept.resolved, kept.err
 	}
-	if err := loadInterfaces(ctx, w, b, l.interfaces); err != nil {
+	err := loadInterfaces(ctx, w, b, l.interfaces)
+	if err != nil {
+		return err
+	}
+	if l.scaleSet, err = loadScaleSet(ctx, w, b); err != nil {
 		return err
 	}
 	w.Loaded = l
@@ -56,7 +62,7 @@ func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
 func loadInterfaces(ctx context.Context, w *provider.Write, b vmBody, found map[string]json.RawMessage) error {
 	for _, n := range b.Properties.NetworkProfile.NetworkInterfaces {
 		id, err := arm.ParseID(n.ID)
-		if err != nil || !id.Type().Equal(typeInterface) {
+		if err != nil || !isInterface(w.ID, id) {
 			continue // Validate says so
 		}
 		body, err := w.Client.Get(ctx, id)
@@ -104,7 +110,12 @@ func (s *service) defaultVM(w *provider.Write) error {
 		if err := s.defaultNewVM(w, l, p); err != nil {
 			return err
 		}
+		takeConfiguration(l, &p)
+		if err := takeMembership(w, &p); err != nil {
+			return err
+		}
 	}
+	w.Doc.Body = arm.Remove(w.Doc.Body, "properties.networkProfile.networkInterfaceConfigurations")
 	if err := inheritVM(w.Doc, w.Old); err != nil {
 		return err
 	}
@@ -147,7 +158,7 @@ func (s *service) defaultNewVM(w *provider.Write, l loadedVM, p vmState) error {
 		{"properties.storageProfile.dataDisks", json.RawMessage("[]"), true},
 	}
 	if b.Properties.OSProfile != nil {
-		edits = append(edits, edit{"properties.osProfile.computerName", hostNameOf(w.ID.Name()), true})
+		edits = append(edits, edit{"properties.osProfile.computerName", hostNameOf(machineName(w.ID)), true})
 	}
 	if b.Properties.StorageProfile.ImageReference != nil && l.imageErr == nil {
 		if l.image.ExactVersion != "" {
@@ -162,6 +173,14 @@ func (s *service) defaultNewVM(w *provider.Write, l loadedVM, p vmState) error {
 		edits = append(edits, edit{"properties.hallmark", h, false}, edit{"properties.storageProfile.osDisk.osType", attached.Properties.OSType, true})
 	}
 	return apply(w.Doc, edits...)
+}
+
+// takeConfiguration keeps how the machine's interface is to be made, unless it names one.
+func takeConfiguration(l loadedVM, p *vmState) {
+	n := l.asked.Properties.NetworkProfile
+	if len(n.NetworkInterfaces) == 0 && len(n.NetworkInterfaceConfigurations) > 0 {
+		p.Interface = n.NetworkInterfaceConfigurations[0]
+	}
 }
 
 // hostNameOf makes a host name of a machine's name, which may have more characters.
@@ -182,7 +201,7 @@ var decided = []string{
 	"properties.storageProfile.osDisk.deleteOption", "properties.storageProfile.osDisk.caching", "properties.storageProfile.dataDisks",
 	"properties.osProfile", "properties.networkProfile.networkInterfaces", "properties.hardwareProfile",
 	"properties.osProfile.computerName", "properties.osProfile.adminUsername", "properties.osProfile.linuxConfiguration",
-	pathImageReference + ".exactVersion",
+	pathImageReference + ".exactVersion", "properties.virtualMachineScaleSet",
 }
 
 func inheritVM(d, old *store.Document) error {
@@ -206,7 +225,7 @@ func defaultDisks(w *provider.Write) error {
 	if !ok {
 		osDisk = json.RawMessage("{}")
 	}
-	if osDisk, ok = defaultDiskEntry(w, osDisk, fmt.Sprintf("%s_OsDisk_1_%s", w.ID.Name(), hex32())); !ok {
+	if osDisk, ok = defaultDiskEntry(w.ID, osDisk, fmt.Sprintf("%s_OsDisk_1_%s", machineName(w.ID), hex32())); !ok {
 		return nil // not an object: Validate says so
 	}
 	if err := apply(w.Doc, edit{"properties.storageProfile.osDisk", osDisk, false}); err != nil {
@@ -218,8 +237,8 @@ func defaultDisks(w *provider.Write) error {
 		return nil
 	}
 	for i := range list {
-		name := cmp.Or(nameAt(w.Old, list[i]), fmt.Sprintf("%s_disk%d_%s", w.ID.Name(), i+2, hex32()))
-		if list[i], ok = defaultDiskEntry(w, list[i], name); !ok {
+		name := cmp.Or(nameAt(w.Old, list[i]), fmt.Sprintf("%s_disk%d_%s", machineName(w.ID), i+2, hex32()))
+		if list[i], ok = defaultDiskEntry(w.ID, list[i], name); !ok {
 			return nil
 		}
 	}
@@ -247,7 +266,7 @@ func nameAt(old *store.Document, entry json.RawMessage) string {
 
 func hex32() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }
 
-func defaultDiskEntry(w *provider.Write, raw json.RawMessage, name string) (json.RawMessage, bool) {
+func defaultDiskEntry(vm arm.ID, raw json.RawMessage, name string) (json.RawMessage, bool) {
 	var d vmDisk
 	if json.Unmarshal(raw, &d) != nil {
 		return raw, false
@@ -259,7 +278,7 @@ func defaultDiskEntry(w *provider.Write, raw json.RawMessage, name string) (json
 	}
 	for _, e := range []edit{
 		{"name", name, true}, {"deleteOption", "Detach", true}, {"caching", "None", true},
-		{"managedDisk.storageAccountType", "Premium_LRS", true}, {"managedDisk.id", diskID(w.ID, name), true},
+		{"managedDisk.storageAccountType", "Premium_LRS", true}, {"managedDisk.id", diskID(vm, name), true},
 	} {
 		if _, ok := arm.Get(raw, e.path); ok {
 			continue

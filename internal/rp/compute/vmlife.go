@@ -1,8 +1,8 @@
 package compute
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,6 +68,12 @@ func (v *vmWork) tearDown(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := v.deletePublicAddress(ctx); err != nil {
+		return err
+	}
+	if err := v.discard(ctx); err != nil {
+		return err
+	}
 	return v.Remove(ctx)
 }
 
@@ -78,13 +84,7 @@ func (v *vmWork) deleteWith(ctx context.Context, text string) error {
 	if err != nil || !slices.Contains(v.state.Joined, id.Key()) {
 		return nil
 	}
-	err = v.Client.Delete(ctx, id)
-	var e *arm.Error
-	if errors.As(err, &e) && e.Status < 500 {
-		v.Log.Warn("a resource stays although its machine has gone", "vm", v.Doc.ID, "resource", text, "error", err)
-		return nil
-	}
-	return err
+	return v.deleteOwn(ctx, id)
 }
 
 func union(a, b []string) []string {
@@ -97,24 +97,23 @@ func union(a, b []string) []string {
 	return all
 }
 
-// decideInterface gives a machine without a network profile an interface of its own.
-// (Azure would refuse such a machine.) The id goes into the document first, and
+// decideInterface gives a machine that names no interface one of its own: as its
+// configuration says, or without one as seems best. (Azure would refuse such a machine.) The id goes into the document first, and
 // the interface goes with the machine.
 func (v *vmWork) decideInterface(ctx context.Context) error {
 	if len(v.body.Properties.NetworkProfile.NetworkInterfaces) > 0 {
 		return nil
 	}
-	id := v.ID.Scope().Resource(typeInterface, v.implicitName()).String()
+	id := v.ownInterface().String()
+	option := cmp.Or(arm.GetString(v.state.Interface, "properties.deleteOption"), "Delete")
 	err := v.Update(ctx, func(d *provider.Draft) {
 		d.Set("properties.networkProfile.networkInterfaces", []any{map[string]any{
-			"id": id, "properties": map[string]any{"primary": true, "deleteOption": "Delete"},
+			"id": id, "properties": map[string]any{"primary": true, "deleteOption": option},
 		}})
 	})
 	v.body, _ = readVM(v.Doc)
 	return err
 }
-
-func (v *vmWork) implicitName() string { return v.ID.Name() + "-nic-" + v.state.Machine[:8] }
 
 func (v *vmWork) claimInterface(ctx context.Context, text string) error {
 	id, err := arm.ParseID(text)
@@ -122,34 +121,12 @@ func (v *vmWork) claimInterface(ctx context.Context, text string) error {
 		return err
 	}
 	nic, err := v.Client.Get(ctx, id)
-	if arm.IsNotFound(err) && id.Name() == v.implicitName() {
+	if arm.IsNotFound(err) && id.Equal(v.ownInterface()) {
 		err = v.makeInterface(ctx, id)
 	}
 	if err != nil || strings.EqualFold(arm.GetString(nic, "properties.virtualMachine.id"), v.Doc.ID) {
 		return err
 	}
 	_, err = v.Client.Post(ctx, id, actionJoin, v.self())
-	return err
-}
-
-// makeInterface makes the interface, in the group's virtual network for machines that
-// named none.
-func (v *vmWork) makeInterface(ctx context.Context, id arm.ID) error {
-	vnet := id.Scope().Resource(typeVirtualNetwork, "hallmark-"+v.Doc.Location)
-	_, err := v.Client.Create(ctx, vnet, map[string]any{"location": v.Doc.Location, "properties": map[string]any{
-		"addressSpace": map[string]any{"addressPrefixes": []string{"10.0.0.0/16"}},
-		"subnets":      []any{map[string]any{"name": "default", "properties": map[string]any{"addressPrefix": "10.0.0.0/20"}}},
-	}})
-	var e *arm.Error
-	if errors.As(err, &e) && e.Status == 412 {
-		err = nil // it is there
-	}
-	if err != nil {
-		return err
-	}
-	_, err = v.Client.Put(ctx, id, map[string]any{"location": v.Doc.Location, "tags": v.Doc.Tags, "properties": map[string]any{
-		"ipConfigurations": []any{map[string]any{"name": "ipconfig", "properties": map[string]any{
-			"subnet": map[string]string{"id": vnet.Child("subnets", "default").String()}}}},
-	}})
 	return err
 }

@@ -42,6 +42,7 @@ func (s *service) validateVM(w *provider.Write) []*arm.Error {
 	errs := s.checkSize(b)
 	errs = append(errs, checkInterfaces(w, b, l)...)
 	errs = append(errs, checkDataDisks(w, b, l)...)
+	errs = append(errs, checkMembership(w, b, l)...)
 	if w.Create() {
 		errs = append(errs, s.checkImage(b, l, w.Doc.Location)...)
 		errs = append(errs, checkOSProfile(b, l, p)...)
@@ -175,9 +176,10 @@ func checkDataDisk(w *provider.Write, d vmDisk, found *facts, at string) []*arm.
 
 func checkInterfaces(w *provider.Write, b vmBody, l loadedVM) (errs []*arm.Error) {
 	const at = "properties.networkProfile.networkInterfaces"
-	if len(b.Properties.NetworkProfile.NetworkInterfaceConfigurations) > 0 {
-		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "properties.networkProfile.networkInterfaceConfigurations",
-			"Interfaces are not made along with the machine here; create a network interface and name it in networkInterfaces, or leave the network profile out."))
+	if n := l.asked.Properties.NetworkProfile; w.Create() && len(n.NetworkInterfaces) == 0 {
+		errs = append(errs, checkConfigurations(n.NetworkInterfaceConfigurations, "properties.networkProfile.networkInterfaceConfigurations")...)
+	} else if w.Create() && len(n.NetworkInterfaceConfigurations) > 0 {
+		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, at, "networkInterfaces and networkInterfaceConfigurations exclude each other."))
 	}
 	for i, n := range b.Properties.NetworkProfile.NetworkInterfaces {
 		where := fmt.Sprintf("%s[%d].id", at, i)
@@ -192,7 +194,7 @@ func checkInterfaces(w *provider.Write, b vmBody, l loadedVM) (errs []*arm.Error
 
 func checkInterface(w *provider.Write, n vmInterface, body json.RawMessage, at string) []*arm.Error {
 	id, err := arm.ParseID(n.ID)
-	if err != nil || !id.Type().Equal(typeInterface) {
+	if err != nil || !isInterface(w.ID, id) {
 		return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at, "'%s' is not the id of a network interface.", n.ID)}
 	}
 	if body == nil {
@@ -205,6 +207,11 @@ func checkInterface(w *provider.Write, n vmInterface, body json.RawMessage, at s
 		return []*arm.Error{arm.BadRequest("InvalidResourceReference", at, "Network interface %s is in %s; the machine is in %s.", n.ID, where, w.Doc.Location)}
 	}
 	return nil
+}
+
+// isInterface reports whether the id is one of an interface that the machine can have.
+func isInterface(vm, id arm.ID) bool {
+	return id.Type().Equal(typeInterface) || vm.Type().Equal(TypeInstance) && vm.Contains(id) && strings.EqualFold(id.Type().Name(), "networkInterfaces")
 }
 
 func checkOSProfile(b vmBody, l loadedVM, p vmState) []*arm.Error {
@@ -220,7 +227,7 @@ func checkOSProfile(b vmBody, l loadedVM, p vmState) []*arm.Error {
 	}
 	errs := checkHostName(o.ComputerName)
 	errs = append(errs, checkAdmin(o.AdminUsername)...)
-	errs = append(errs, checkLogin(o, l.password)...)
+	errs = append(errs, checkLogin(o, l.password, p.PasswordHash != "")...)
 	return append(errs, checkCustomData(l.customData)...)
 }
 
@@ -243,7 +250,9 @@ func checkAdmin(name string) []*arm.Error {
 	return nil
 }
 
-func checkLogin(o *osProfile, password string) (errs []*arm.Error) {
+// checkLogin looks at keys and password; hashed says that there is a password, although it
+// may not be readable any more.
+func checkLogin(o *osProfile, password string, hashed bool) (errs []*arm.Error) {
 	keys, locked := 0, false
 	if c := o.LinuxConfiguration; c != nil {
 		locked = c.DisablePasswordAuthentication
@@ -257,7 +266,7 @@ func checkLogin(o *osProfile, password string) (errs []*arm.Error) {
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "osProfile.adminPassword", "Parameter 'adminPassword' is not allowed when disablePasswordAuthentication is set."))
 	case locked && keys == 0:
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "osProfile.linuxConfiguration.ssh.publicKeys", "Authentication using either SSH or by user name and password must be enabled: give an SSH public key."))
-	case !locked && keys == 0 && password == "":
+	case !locked && keys == 0 && password == "" && !hashed:
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "osProfile.adminPassword", "Authentication using either SSH or by user name and password must be enabled: give a password or an SSH public key."))
 	}
 	if password != "" && !strongPassword(password) {

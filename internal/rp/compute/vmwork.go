@@ -106,7 +106,7 @@ func (v *vmWork) save(ctx context.Context) error {
 
 // settle records that the machine is where it should be.
 func (v *vmWork) settle(ctx context.Context, ended bool) error {
-	v.state.Reached, v.state.Born = v.state.Want, true
+	v.state.Reached, v.state.Born, v.state.Error = v.state.Want, true, nil
 	system, err := v.systemDisk(ctx)
 	if err != nil {
 		return err
@@ -220,13 +220,7 @@ func (v *vmWork) claimDisk(ctx context.Context, d vmDisk, system bool) error {
 func (v *vmWork) newDisk(d vmDisk, system bool) map[string]any {
 	properties := map[string]any{"creationData": map[string]any{"createOption": "Empty"}}
 	if system {
-		creation := map[string]any{"createOption": "FromImage"}
-		if id, err := arm.ParseID(v.state.ImageID); err == nil && id.Type().Equal(typeGalleryVersion) {
-			creation["galleryImageReference"] = map[string]string{"id": v.state.ImageID}
-		} else {
-			creation["imageReference"] = map[string]string{"id": v.state.ImageID}
-		}
-		properties["creationData"] = creation
+		properties["creationData"] = creationOf(v.state.ImageID)
 		properties["osType"] = cmp.Or(d.OSType, "Linux")
 	}
 	if d.DiskSizeGB > 0 {
@@ -271,6 +265,9 @@ func (v *vmWork) letGo(ctx context.Context) error {
 		}
 		v.state.Joined = slices.DeleteFunc(v.state.Joined, func(other string) bool { return other == id })
 	}
+	if err := v.discard(ctx); err != nil {
+		return err
+	}
 	return v.save(ctx)
 }
 
@@ -302,7 +299,9 @@ func (v *vmWork) reimage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := v.Client.Post(ctx, id, actionReset, v.self()); err != nil {
+	self := v.self()
+	self["imageId"] = v.state.ImageID
+	if _, err := v.Client.Post(ctx, id, actionReset, self); err != nil {
 		return err
 	}
 	v.state.Reimage = false
@@ -352,15 +351,9 @@ func (v *vmWork) reserveMemory(ctx context.Context) error {
 	if !ok {
 		return arm.BadRequest(arm.CodeInvalidParameter, "properties.hardwareProfile.vmSize", "The size %s is not configured any more.", v.body.Properties.HardwareProfile.VMSize)
 	}
-	all, err := store.List(ctx, v.Store, store.Query{Type: TypeVM})
+	used, err := v.memoryOfOthers(ctx)
 	if err != nil {
 		return err
-	}
-	var used int64
-	for _, d := range all {
-		if _, other := readVM(d); d.Key != v.Doc.Key {
-			used += other.MemoryMiB
-		}
 	}
 	if used+size.memory() > v.Memory {
 		return arm.Conflict("AllocationFailed", v.Doc.ID, "Allocation failed: size %s needs %d MiB of memory, and %d MiB of the %d MiB for machines are left (%d MiB are allocated to others). Deallocate machines that nobody needs, or choose a smaller size.",
@@ -370,10 +363,25 @@ func (v *vmWork) reserveMemory(ctx context.Context) error {
 	return v.save(ctx)
 }
 
+func (v *vmWork) memoryOfOthers(ctx context.Context) (used int64, err error) {
+	for _, t := range machineTypes {
+		all, err := store.List(ctx, v.Store, store.Query{Type: t})
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range all {
+			if _, other := readVM(d); d.Key != v.Doc.Key {
+				used += other.MemoryMiB
+			}
+		}
+	}
+	return used, nil
+}
+
 // machine plugs the interfaces in and describes the machine for its engine.
 func (v *vmWork) machine(ctx context.Context) (Machine, error) {
 	size, _ := v.size(v.state.Size)
-	m := Machine{Name: v.state.Machine, Label: v.ID.Name(), VCPUs: size.Granted.VCPUs, MemoryMiB: size.Granted.MemoryMiB, Guest: v.guest()}
+	m := Machine{Name: v.state.Machine, Label: machineName(v.ID), VCPUs: size.Granted.VCPUs, MemoryMiB: size.Granted.MemoryMiB, Guest: v.guest()}
 	for _, d := range v.body.disks() {
 		id, err := arm.ParseID(d.ManagedDisk.ID)
 		if err != nil {
@@ -399,7 +407,7 @@ func lun(d vmDisk) int {
 }
 
 func (v *vmWork) guest() Guest {
-	g := Guest{InstanceID: v.state.Machine, Hostname: cmp.Or(v.body.computerName(), v.ID.Name()), PasswordHash: v.state.PasswordHash,
+	g := Guest{InstanceID: v.state.Machine, Hostname: cmp.Or(v.body.computerName(), hostNameOf(machineName(v.ID))), PasswordHash: v.state.PasswordHash,
 		CustomData: v.state.CustomData, Specialized: v.state.Specialized || v.body.Properties.OSProfile == nil}
 	if v.state.Instance > 0 {
 		g.InstanceID = fmt.Sprintf("%s-%d", v.state.Machine, v.state.Instance)
@@ -476,6 +484,7 @@ func (v *vmWork) fail(ctx context.Context, err error) error {
 	if !v.Machines.Running(v.state.Machine) {
 		v.state.MemoryMiB, v.state.Size, v.state.Want, v.state.Reached = 0, "", stopped, stopped
 	}
+	v.state.Error = e
 	return v.Update(ctx, func(d *provider.Draft) {
 		d.SetPrivate(v.state)
 		d.Unset(pathProgress)

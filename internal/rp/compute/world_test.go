@@ -34,6 +34,8 @@ type world struct {
 	die    string   // the point at which to die, such as "before Machines.Start"
 	dead   bool
 	died   chan struct{}    // closed by dying
+	writes int              // to the store since the last start
+	last   int              // die at the write of this number; 0 for never
 	broken map[string]error // engine calls that fail, without dying
 	lies   bool             // what is broken does its work nevertheless
 	agent  error            // what the guest agents answer
@@ -93,6 +95,7 @@ func (w *world) revive() (passed []string) {
 	defer w.mu.Unlock()
 	passed = w.points
 	w.points, w.die, w.dead, w.died = nil, "", false, make(chan struct{})
+	w.writes, w.last = 0, 0
 	return passed
 }
 
@@ -350,8 +353,8 @@ func (m marketplace) Assemble(_ context.Context, p compute.PlatformImage, progre
 	return path, m.do("Catalogue.Assemble", func() { m.bases[path] = true })
 }
 
-// mortal is a store that stops with the world, and has points of its own: around each
-// write.
+// mortal is a store that stops with the world. It can also be where the world dies: before
+// a write of a certain number.
 type mortal struct {
 	store.Store
 	*world
@@ -359,6 +362,9 @@ type mortal struct {
 
 func (m mortal) Update(ctx context.Context, f func(store.Tx) error) error {
 	m.mu.Lock()
+	if m.writes++; m.writes == m.last && !m.dead {
+		_ = m.kill()
+	}
 	if m.dead {
 		m.mu.Unlock()
 		return store.ErrClosed

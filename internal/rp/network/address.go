@@ -46,7 +46,7 @@ func (cfg Config) address(tx store.ReadTx, w *provider.Write, c ipConfiguration)
 // takenAddresses maps addresses to the interfaces that have them, of all subscriptions:
 // they share the bridge.
 func takenAddresses(tx store.ReadTx, except string) (map[netip.Addr]string, error) {
-	all, err := tx.List(store.Query{Type: TypeInterface})
+	all, err := interfaces(tx, "")
 	if err != nil {
 		return nil, fmt.Errorf("listing the addresses in use: %w", err)
 	}

@@ -259,10 +259,22 @@ func machineOf(w *provider.Write) (string, error) {
 	return id, nil
 }
 
+// interfaces are all network interfaces, of a subscription or ("") of all of them.
+func interfaces(tx store.ReadTx, subscription string) (all []*store.Document, err error) {
+	for _, t := range []arm.Type{TypeInterface, TypeInstanceInterface} {
+		some, err := tx.List(store.Query{Type: t, SubscriptionID: subscription})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
 // interfaceThat is the id of the first interface in the subscription for which match
 // holds, or "".
 func interfaceThat(tx store.ReadTx, subscription string, match func(networkInterface) bool) (string, error) {
-	all, err := tx.List(store.Query{Type: TypeInterface, SubscriptionID: subscription})
+	all, err := interfaces(tx, subscription)
 	if err != nil {
 		return "", err
 	}

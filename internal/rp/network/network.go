@@ -62,12 +62,7 @@ func New(cfg Config) provider.Provider {
 			Type: TypeSubnet, APIVersions: apiVersions, Name: name, NameHint: nameHint,
 			Load: loadSubnet, Validate: validateSubnet, Commit: commitSubnet, CheckDelete: deleteSubnet,
 		},
-		tracked(TypeInterface, func(t *provider.ResourceType) {
-			t.ReadOnly = []string{"properties.macAddress", "properties.virtualMachine", "properties.resourceGuid", "properties.primary"}
-			t.Load, t.Default, t.Validate = loadInterface, defaultInterface, cfg.validateInterface
-			t.Commit, t.CheckDelete = cfg.commitInterface, deleteInterface
-			t.Actions = []provider.Action{{Name: "join", Apply: join}, {Name: "leave", Apply: leave}}
-		}),
+		tracked(TypeInterface, cfg.asInterface),
 		tracked(TypePublicAddress, func(t *provider.ResourceType) {
 			t.ReadOnly = []string{"properties.ipAddress", "properties.ipConfiguration", "properties.resourceGuid"}
 			t.Default, t.CheckDelete = defaultPublicAddress, checkPublicAddressUnused
@@ -77,6 +72,14 @@ func New(cfg Config) provider.Provider {
 			t.Default, t.Validate, t.CheckDelete = defaultSecurityGroup, validateSecurityGroup, checkSecurityGroupUnused
 		}),
 	}}
+}
+
+// asInterface makes a type one of network interfaces.
+func (cfg Config) asInterface(t *provider.ResourceType) {
+	t.ReadOnly = []string{"properties.macAddress", "properties.virtualMachine", "properties.resourceGuid", "properties.primary"}
+	t.Load, t.Default, t.Validate = loadInterface, defaultInterface, cfg.validateInterface
+	t.Commit, t.CheckDelete = cfg.commitInterface, deleteInterface
+	t.Actions = []provider.Action{{Name: "join", Apply: join}, {Name: "leave", Apply: leave}}
 }
 
 // tracked is what the provider's top-level types have in common.

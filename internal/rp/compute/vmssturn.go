@@ -1,0 +1,190 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// turn asks the next members of a round, all that are left unless the upgrade is a rolling
+// one. A member that is asked twice, because the process ended in between, does the
+// same twice or nothing.
+func (v *setWork) turn(ctx context.Context) error {
+	r := v.state.Round
+	if r == nil {
+		return nil
+	}
+	if len(r.Left) == 0 || r.Rolling != nil && r.Rolling.Canceled {
+		return v.finishRound(ctx)
+	}
+	batch := len(r.Left)
+	if r.Rolling != nil {
+		if err := v.rollOn(ctx); err != nil {
+			return err
+		}
+		batch = min(batch, r.Rolling.Batch)
+	}
+	for range batch {
+		if err := v.askNext(ctx, r); err != nil {
+			return err
+		}
+	}
+	if err := v.save(ctx); err != nil {
+		return err
+	}
+	v.again = 1 // members that had nothing to do wake nobody
+	return errWaiting
+}
+
+// askNext asks one member; a refusal is kept for the end of the round.
+func (v *setWork) askNext(ctx context.Context, r *round) error {
+	name := r.Left[0]
+	if d := v.member(name); d != nil {
+		err := v.ask(ctx, d, r)
+		var e *arm.Error
+		switch {
+		case errors.As(err, &e) && e.Code == arm.CodeAnotherOperation:
+			return errWaiting // its end wakes the set
+		case errors.As(err, &e) && e.Status < 500:
+			refused := *e
+			refused.Target = d.ID
+			r.Refused = append(r.Refused, &refused)
+		case err != nil:
+			return err
+		}
+	}
+	r.Left, r.Asked = r.Left[1:], append(r.Asked, name)
+	return nil
+}
+
+func (v *setWork) ask(ctx context.Context, d *store.Document, r *round) error {
+	id := d.ARMID()
+	if r.Ask != askUpgrade && r.Ask != askReimage {
+		_, err := v.Client.Post(ctx, id, r.Ask, map[string]bool{"skipShutdown": r.SkipShutdown})
+		return err
+	}
+	properties, err := memberProperties(v.ID, v.body, 0)
+	if err != nil {
+		return err
+	}
+	told := tell(v.body, v.state)
+	_, err = v.Client.Post(ctx, id, actionFollow, map[string]any{"model": told.Model, "passwordHash": told.PasswordHash, "customData": told.CustomData,
+		"sku": told.SKU, "reimage": r.Ask == askReimage, "properties": properties})
+	return err
+}
+
+// rollOn waits between batches and stops an upgrade that does harm.
+func (v *setWork) rollOn(ctx context.Context) error {
+	r := v.state.Round.Rolling
+	sick := v.unhealthy(nil)
+	if e := r.mayGoOn(len(v.members), len(sick), len(v.state.Round.Asked), len(v.unhealthy(v.state.Round.Asked))); e != nil {
+		v.state.Last = v.state.Round.record("Faulted", v.Now(), v.unhealthy(v.state.Round.Asked))
+		v.state.Last.Error = e
+		return e.At(v.Doc.ID)
+	}
+	if r.NotBefore.IsZero() && len(v.state.Round.Asked) > 0 {
+		r.NotBefore = v.Now().Add(r.Pause)
+		if err := v.save(ctx); err != nil {
+			return err
+		}
+	}
+	if wait := r.NotBefore.Sub(v.Now()); wait > 0 {
+		v.again = wait
+		return errWaiting
+	}
+	r.NotBefore = time.Time{}
+	return nil
+}
+
+// unhealthy are the members, of those named or (nil) of all, that have failed or should run
+// and do not.
+func (v *setWork) unhealthy(names []string) (sick []string) {
+	for _, d := range v.members {
+		name := d.ARMID().Name()
+		if names != nil && !containsFold(names, name) {
+			continue
+		}
+		_, p := readVM(d)
+		if d.State() != arm.StateSucceeded || p.Want == running && !v.Machines.Running(p.Machine) {
+			sick = append(sick, name)
+		}
+	}
+	return sick
+}
+
+func containsFold(list []string, s string) bool {
+	for _, x := range list {
+		if strings.EqualFold(x, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// finishRound ends a round: with an error if somebody refused or failed.
+func (v *setWork) finishRound(ctx context.Context) error {
+	r := v.state.Round
+	errs := r.Refused
+	for _, name := range r.Asked {
+		if d := v.member(name); d != nil && d.State() == arm.StateFailed {
+			errs = append(errs, failureOf(d))
+		}
+	}
+	if r.Rolling != nil {
+		code := "Completed"
+		if r.Rolling.Canceled {
+			code = "Cancelled"
+		} else if len(errs) > 0 {
+			code = "Faulted"
+		}
+		v.state.Last = r.record(code, v.Now(), v.unhealthy(append([]string{}, r.Asked...)))
+	}
+	if err := v.together(errs, "did not do what they were asked"); err != nil {
+		return err
+	}
+	v.state.Round = nil
+	return v.save(ctx)
+}
+
+// keySet are scale sets that wait for members to be gone: a machine that has gone does not
+// say which set it was in.
+type keySet struct {
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+func (k *keySet) remember(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys == nil {
+		k.keys = map[string]bool{}
+	}
+	k.keys[key] = true
+}
+
+func (k *keySet) forget(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.keys, key)
+}
+
+// removedMember wakes the sets of the group that wait, when a machine has gone.
+func (s *service) removedMember(key string) (sets []string) {
+	id, err := arm.ParseID(key)
+	if err != nil || !id.Type().Equal(TypeVM) {
+		return nil
+	}
+	s.waiting.mu.Lock()
+	defer s.waiting.mu.Unlock()
+	for set := range s.waiting.keys {
+		if strings.HasPrefix(set, id.Scope().Key()+"/") {
+			sets = append(sets, set)
+		}
+	}
+	return sets
+}
