@@ -68,6 +68,7 @@ func (r *rig) createSet(name string, set armcompute.VirtualMachineScaleSet) (arm
 	r.t.Helper()
 	p, err := r.sets().BeginCreateOrUpdate(r.t.Context(), providertest.ResourceGroup, name, set, nil)
 	done, err := wait(r.t, p, err)
+	r.finish() // disks of machines that have gone follow by themselves
 	return done.VirtualMachineScaleSet, err
 }
 
@@ -170,6 +171,7 @@ func TestScale(t *testing.T) {
 			if _, err := wait(t, p, err); err != nil {
 				t.Fatal(err)
 			}
+			r.finish()
 			wantNothing(t, r)
 			for _, typ := range []arm.Type{compute.TypeScaleSet, compute.TypeInstance, network.TypeInstanceInterface} {
 				if left, err := store.List(t.Context(), r.Store, store.Query{Type: typ}); err != nil || len(left) != 0 {
@@ -212,6 +214,7 @@ func TestFlexibleScaleSet(t *testing.T) {
 	if _, err := wait(t, p, err); err != nil {
 		t.Fatal(err)
 	}
+	r.finish()
 	if n := capacity(); n != 2 || len(r.w.machines) != 2 {
 		t.Errorf("without one that somebody deleted: capacity %d, %d machines", n, len(r.w.machines))
 	}
@@ -400,6 +403,7 @@ func TestActionsOnInstances(t *testing.T) {
 	if _, err := wait(t, one, err); err != nil {
 		t.Fatal(err)
 	}
+	r.finish()
 	set, err := c.Get(ctx, g, "web", nil)
 	if ids := r.instanceIDs("web"); err != nil || !slices.Equal(ids, []string{"2"}) || *set.SKU.Capacity != 1 || len(r.w.volumes) != 1 {
 		t.Errorf("left %v, capacity %d, %v", ids, *set.SKU.Capacity, err)
