@@ -11,6 +11,7 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func (a *Admitter) Admit(ctx context.Context, w *provider.Write) error {
 		if w.Action == "delete" {
 			d, err = decideDelete(set, world, w)
 		} else {
-			d, err = Decide(set, world, draft(w), w.APIVersion)
+			d, err = decide(set, world, draft(w), w.APIVersion, tagsOnly(w))
 		}
 		return err
 	}); err != nil {
@@ -66,11 +67,36 @@ func (a *Admitter) Admit(ctx context.Context, w *provider.Write) error {
 	return a.apply(ctx, set, w, d)
 }
 
-// draft is the document as policies see it before it is stored.
+// draft is the document as policies see it before it is stored. A new resource does
+// not have yet what its provider alone writes, such as timeCreated: in Azure policies
+// look before the provider does, and rules tell new from existing by it.
 func draft(w *provider.Write) *store.Document {
 	d := w.Doc.Clone()
 	d.ID, d.Type = w.ID.String(), w.ID.Type()
+	if w.Create() {
+		for _, path := range assigned(w) {
+			d.Body = arm.Remove(d.Body, path)
+		}
+	}
 	return d
+}
+
+// assigned are the properties that a resource gets from its provider.
+func assigned(w *provider.Write) (paths []string) {
+	for _, path := range w.Type.ReadOnly {
+		if strings.HasPrefix(path, "properties.") {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// tagsOnly reports whether a request touches nothing but tags, as a PATCH may: Azure
+// then asks only the policies that look at tags.
+func tagsOnly(w *provider.Write) bool {
+	only := w.Old != nil && len(w.Request) > 0
+	err := arm.EachMember(w.Request, func(name string, _ json.RawMessage) { only = only && strings.EqualFold(name, "tags") })
+	return only && err == nil
 }
 
 // apply carries out a decision: refuse, or change the document and leave the rest to
@@ -84,10 +110,32 @@ func (a *Admitter) apply(ctx context.Context, set *assignment.Set, w *provider.W
 		return refusal(w, d)
 	}
 	if d.Body != nil {
-		w.Doc.Body = d.Body
+		body, err := restore(w, d.Body)
+		if err != nil {
+			return err
+		}
+		w.Doc.Body = body
 	}
 	guard(w, set, d.Events)
 	return nil
+}
+
+// restore puts back into a changed document what draft left out.
+func restore(w *provider.Write, body json.RawMessage) (json.RawMessage, error) {
+	if !w.Create() {
+		return body, nil
+	}
+	for _, path := range assigned(w) {
+		v, ok := arm.Get(w.Doc.Body, path)
+		if !ok {
+			continue
+		}
+		var err error
+		if body, err = arm.Set(body, path, v); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
 }
 
 // record keeps the events of a refused request: there is no transaction of its own

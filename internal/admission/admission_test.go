@@ -49,11 +49,18 @@ func (h *hooked) Admit(ctx context.Context, w *provider.Write) error {
 	return err
 }
 
-func start(t *testing.T) (*providertest.Server, *hooked) {
+func start(t *testing.T) (*providertest.Server, *hooked) { return startHooked(t, machines()) }
+
+func startWith(t *testing.T, types provider.Provider) *providertest.Server {
+	s, _ := startHooked(t, types)
+	return s
+}
+
+func startHooked(t *testing.T, types provider.Provider) (*providertest.Server, *hooked) {
 	s := mem.New()
 	h := &hooked{Admitter: admission.New(admission.Config{Store: s, Index: assignment.New(s, nil), Facts: compliance.ImageFacts{}})}
 	return providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(h), providertest.With(
-		authorization.New(authorization.Config{TenantID: "t"}), managementgroups.New(managementgroups.Config{TenantID: "t"}), machines())), h
+		authorization.New(authorization.Config{TenantID: "t"}), managementgroups.New(managementgroups.Config{TenantID: "t"}), types)), h
 }
 
 func subscription() string { return arm.SubscriptionID(providertest.Subscription).String() }
@@ -61,7 +68,7 @@ func subscription() string { return arm.SubscriptionID(providertest.Subscription
 func do(t *testing.T, s *providertest.Server, method, path, body string, want int) []byte {
 	t.Helper()
 	status, _, answer := s.Do(t, method, path+version, body)
-	if status != want {
+	if status != want && (want != 0 || status >= 300) { // 0: any success
 		t.Fatalf("%s %s: %d, want %d: %s", method, path, status, want, answer)
 	}
 	return answer

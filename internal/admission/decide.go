@@ -2,6 +2,7 @@ package admission
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/assignment"
@@ -43,8 +44,16 @@ type deciding struct {
 // Decide evaluates everything that is effective on a document that is about to be
 // written. It changes nothing.
 func Decide(set *assignment.Set, world *assignment.World, doc *store.Document, apiVersion string) (*Decision, error) {
+	return decide(set, world, doc, apiVersion, false)
+}
+
+// decide is Decide, perhaps only for the policies that look at tags.
+func decide(set *assignment.Set, world *assignment.World, doc *store.Document, apiVersion string, tagsOnly bool) (*Decision, error) {
 	d := &deciding{Decision: &Decision{}, set: set, world: world, doc: doc, apiVersion: apiVersion}
 	d.units = looking(set, doc)
+	if tagsOnly {
+		d.units = slices.DeleteFunc(d.units, func(u *assignment.Unit) bool { return !u.LooksAtTags() })
+	}
 	if len(d.units) == 0 {
 		return d.Decision, nil
 	}

@@ -32,6 +32,7 @@ type rule struct {
 	types  map[string]bool // in lower case; nil: any
 	// what evaluating needs besides the document
 	needsContext, needsTime, needsFacts, needsRelated bool
+	tags                                              bool   // the rule mentions tags
 	related                                           string // the type looked for, in lower case; "" if computed
 	beyond                                            bool   // the group of the resource
 }
@@ -110,6 +111,10 @@ func analyse(p *policy.Program, def *policy.Definition, text string, params poli
 			r.types[strings.ToLower(canonicalType(t))] = true
 		}
 	}
+	if policyRule, ok := arm.Get([]byte(text), "properties.policyRule"); ok {
+		lower = strings.ToLower(string(policyRule)) // parameters' descriptions and metadata do not count
+	}
+	r.tags = strings.Contains(lower, "tags")
 	r.lookFor(def)
 	return r
 }
@@ -122,6 +127,9 @@ func canonicalType(t string) string {
 	}
 	return t
 }
+
+// LooksAtTags reports whether the rule reads or writes tags.
+func (u *Unit) LooksAtTags() bool { return u.tags }
 
 // NeedsContext reports whether the rule asks for properties of the group or the
 // subscription around a resource.

@@ -13,6 +13,7 @@
 //	    parameters: {effect: Deny}
 //	    context: {utcNow: "2026-11-22T00:00:00Z"}
 //	    related: [null]               # answers to existence checks, in order
+//	    facts: {Hallmark.Image/state: aged}   # values of Hallmark's read-only aliases
 //	    expect: none                  # an effect, none, or error
 //
 // The commands of the CLI import it.
@@ -202,6 +203,9 @@ func runTest(path string, i int, test value.Value, def *policy.Definition, alias
 	if err != nil {
 		r.Problem = err.Error()
 		return r
+	}
+	if facts := get("facts"); facts.Kind() == value.Object {
+		resource = resource.WithFacts(facts)
 	}
 	program, err := policy.Compile(def, policy.Options{Aliases: aliases, Parameters: get("parameters")})
 	if err != nil {
