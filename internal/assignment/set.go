@@ -143,3 +143,16 @@ func (e *Exemption) holds(s *Set, u *Unit, id arm.ID, t target, now time.Time) b
 
 // Exemptions are all of an assignment, held or not.
 func (s *Set) Exemptions(a *Assignment) []*Exemption { return s.exemptions[a.ID.Key()] }
+
+// Expiring are the exemptions that hold now and end within a time, the soonest first.
+func (s *Set) Expiring(now time.Time, within time.Duration) (out []*Exemption) {
+	for _, all := range s.exemptions {
+		for _, e := range all {
+			if now.Before(e.Expires) && e.Expires.Before(now.Add(within)) {
+				out = append(out, e)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *Exemption) int { return a.Expires.Compare(b.Expires) })
+	return out
+}

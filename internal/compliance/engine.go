@@ -33,6 +33,7 @@ type Engine struct {
 	scans     []*scan
 	nextTick  time.Time
 	nextPrune time.Time
+	nextWarn  time.Time
 
 	seen     sync.Mutex // guards what follows
 	progress Progress

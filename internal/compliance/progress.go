@@ -78,6 +78,7 @@ func (e *Engine) tidy(ctx context.Context) error {
 		return nil
 	}
 	e.nextPrune = now.Add(time.Hour)
+	e.warn(ctx, now)
 	old := now.Add(-admission.Retention)
 	for _, t := range []arm.Type{admission.TypeEvent, typeTransition} {
 		err := e.cfg.Store.Update(ctx, func(tx store.Tx) error {
@@ -94,4 +95,19 @@ func (e *Engine) tidy(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Soon is how long before an exemption ends its owner is warned.
+const Soon = 14 * 24 * time.Hour
+
+// warn tells, once a day, which exemptions end soon: what they cover is then refused,
+// or non-compliant, from one moment to the next.
+func (e *Engine) warn(ctx context.Context, now time.Time) {
+	if e.set == nil || now.Before(e.nextWarn) {
+		return
+	}
+	e.nextWarn = now.Add(24 * time.Hour)
+	for _, x := range e.set.Expiring(now, Soon) {
+		e.cfg.Log.WarnContext(ctx, "a policy exemption ends soon", "exemption", x.ID.String(), "expires", x.Expires, "owner", x.Owner, "ticket", x.Ticket)
+	}
 }

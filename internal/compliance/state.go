@@ -44,21 +44,28 @@ func (s State) Counts() bool {
 
 // judge evaluates one unit on one subject; "" if the unit does not look at it.
 func judge(u *assignment.Unit, s *assignment.Subject) (State, error) {
+	state, _, err := weigh(u, s)
+	return state, err
+}
+
+// weigh is judge with the verdict behind the state, where there was one.
+func weigh(u *assignment.Unit, s *assignment.Subject) (state State, v policy.Verdict, err error) {
 	if !u.Looks(s.Type, s.Location) {
-		return "", nil
+		return "", v, nil
 	}
 	if u.Problem != nil {
-		return Failed, nil
+		return Failed, v, nil
 	}
 	effect := u.Effect(s.Type, s.Location)
 	if strings.EqualFold(effect, string(policy.Disabled)) {
-		return "", nil
+		v.Reason = "the effect is disabled"
+		return "", v, nil
 	}
 	v, asked, err := u.Evaluate(s)
 	if err != nil {
-		return "", err
+		return "", v, err
 	}
-	return classify(v, effect, asked, u, s), nil
+	return classify(v, effect, asked, u, s), v, nil
 }
 
 func classify(v policy.Verdict, effect string, asked bool, u *assignment.Unit, s *assignment.Subject) State {

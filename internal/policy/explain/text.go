@@ -43,6 +43,20 @@ func Headline(v policy.Verdict) string {
 	return "none: the rule does not hold"
 }
 
+// Tree writes a tree alone, every line behind an indentation.
+func Tree(w io.Writer, tree *policy.Explanation, indent string) error {
+	var b strings.Builder
+	if tree != nil {
+		node(&b, tree, 0)
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := io.WriteString(w, indent+line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func node(b *strings.Builder, e *policy.Explanation, depth int) {
 	fmt.Fprintf(b, "%s%-5s  %s\n", strings.Repeat("  ", depth), word(e), Sentence(e))
 	for _, child := range e.Children {

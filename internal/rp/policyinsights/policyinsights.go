@@ -1,6 +1,7 @@
 // Package policyinsights is the Microsoft.PolicyInsights provider: compliance states
 // and their summaries, policy events, scans on demand, remediations, attestations
-// and the check of a resource before it is made.
+// and the check of a resource before it is made; beside it Hallmark.Compliance, for what
+// Azure has no question for: explain and whatIf.
 //
 // It shows and drives what packages compliance and admission know and decides no
 // verdict itself. cmd imports it; no other rp may.
@@ -40,6 +41,10 @@ func New(cfg Config) provider.Provider {
 		r.Method, r.Pattern, r.Permission, r.Handle = method, "{scope...}/providers/"+namespace+path, namespace+permission, handle
 		return r
 	}
+	// What Azure has no question for is asked under a namespace of our own; asking changes nothing.
+	ours := func(action string, handle handler) provider.Route {
+		return provider.Route{Method: "POST", Pattern: "{scope...}/providers/Hallmark.Compliance/" + action, Permission: "Hallmark.Compliance/" + action + "/read", Handle: handle}
+	}
 	none := provider.Route{}
 	return provider.Provider{
 		Types: []provider.ResourceType{cfg.remediations(), attestations()},
@@ -51,6 +56,7 @@ func New(cfg Config) provider.Provider {
 			with(events, "POST", "policyEvents/{resource}/queryResults", "policyEvents/queryResults/read", cfg.queryEvents),
 			with(none, "POST", "checkPolicyRestrictions", "checkPolicyRestrictions/read", cfg.checkRestrictions),
 			with(none, "GET", "asyncOperationResults/{revision}", "asyncOperationResults/read", cfg.triggered),
+			ours("explain", cfg.explain), ours("whatIf", cfg.whatIf),
 		},
 	}
 }
