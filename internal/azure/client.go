@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -118,13 +119,17 @@ func (c *Client) Delete(ctx context.Context, id, apiVersion string) error {
 }
 
 // List calls each with every item of a list, page after page, until it returns
-// an error.
+// an error. Lists are read with GET unless the request says otherwise: those of
+// Microsoft.PolicyInsights want POST.
 func (c *Client) List(ctx context.Context, r Request, each func(json.RawMessage) error) error {
-	r.Method = http.MethodGet
+	if r.Method == "" {
+		r.Method = http.MethodGet
+	}
 	for {
 		var page struct {
-			Value    []json.RawMessage `json:"value"`
-			NextLink string            `json:"nextLink"`
+			Value     []json.RawMessage `json:"value"`
+			NextLink  string            `json:"nextLink"`
+			ODataLink string            `json:"@odata.nextLink"`
 		}
 		if err := c.Do(ctx, r, &page); err != nil {
 			return err
@@ -134,13 +139,15 @@ func (c *Client) List(ctx context.Context, r Request, each func(json.RawMessage)
 				return err
 			}
 		}
-		if page.NextLink == "" {
+		link := cmp.Or(page.NextLink, page.ODataLink)
+		if link == "" {
 			return nil
 		}
-		next, err := c.follow(page.NextLink)
+		next, err := c.follow(link)
 		if err != nil {
 			return err
 		}
+		next.Method = r.Method
 		r = next
 	}
 }
@@ -157,7 +164,7 @@ func (c *Client) follow(link string) (Request, error) {
 	if err != nil {
 		return Request{}, fmt.Errorf("nextLink %q: %w", link, err)
 	}
-	return Request{Method: http.MethodGet, Path: "/" + path, Query: values}, nil
+	return Request{Path: "/" + path, Query: values}, nil
 }
 
 func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {

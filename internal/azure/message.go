@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,22 +26,75 @@ func Message(err error) string {
 }
 
 type errorDetail struct {
-	Code    string        `json:"code"`
-	Message string        `json:"message"`
-	Target  string        `json:"target"`
-	Details []errorDetail `json:"details"`
+	Code           string           `json:"code"`
+	Message        string           `json:"message"`
+	Target         string           `json:"target"`
+	Details        []errorDetail    `json:"details"`
+	AdditionalInfo []additionalInfo `json:"additionalInfo"`
+}
+
+// additionalInfo is, of a refusal by policy, the policy that refused.
+type additionalInfo struct {
+	Type string `json:"type"`
+	Info struct {
+		DefinitionName        string `json:"policyDefinitionName"`
+		DefinitionDisplayName string `json:"policyDefinitionDisplayName"`
+		AssignmentName        string `json:"policyAssignmentName"`
+		AssignmentDisplayName string `json:"policyAssignmentDisplayName"`
+		AssignmentDescription string `json:"policyAssignmentDescription"`
+		EvaluationDetails     struct {
+			EvaluatedExpressions []evaluatedExpression `json:"evaluatedExpressions"`
+		} `json:"evaluationDetails"`
+	} `json:"info"`
+}
+
+type evaluatedExpression struct {
+	Result          string          `json:"result"`
+	Expression      string          `json:"expression"`
+	ExpressionValue json.RawMessage `json:"expressionValue"`
+}
+
+// violation says which policy refused, by what it saw, and what its assignment says
+// to read.
+func (i additionalInfo) violation(indent string) []string {
+	info := i.Info
+	lines := []string{fmt.Sprintf("%spolicy: %s (assignment %s)", indent, cmp.Or(info.DefinitionDisplayName, info.DefinitionName), cmp.Or(info.AssignmentDisplayName, info.AssignmentName))}
+	for _, x := range info.EvaluationDetails.EvaluatedExpressions {
+		if len(x.ExpressionValue) > 0 && !strings.EqualFold(x.Expression, "type") {
+			lines = append(lines, fmt.Sprintf("%s  %s is %s", indent, x.Expression, x.ExpressionValue))
+		}
+	}
+	if info.AssignmentDescription != "" {
+		lines = append(lines, indent+"  "+info.AssignmentDescription)
+	}
+	return lines
 }
 
 func (d errorDetail) text(indent string) string {
-	line := d.Code + ": " + d.Message
+	line := d.Code + ": " + d.withoutIdentifiers()
 	if d.Target != "" {
 		line += " (" + d.Target + ")"
 	}
 	lines := []string{indent + line}
+	for _, i := range d.AdditionalInfo {
+		if i.Type == "PolicyViolation" {
+			lines = append(lines, i.violation(indent+"  ")...)
+		}
+	}
 	for _, inner := range d.Details {
 		lines = append(lines, inner.text(indent+"  "))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// withoutIdentifiers drops the list of ids that ARM puts into the text of a refusal by
+// policy; the additional info says the same for people.
+func (d errorDetail) withoutIdentifiers() string {
+	if len(d.AdditionalInfo) == 0 {
+		return d.Message
+	}
+	text, _, _ := strings.Cut(d.Message, " Policy identifiers: ")
+	return strings.TrimSuffix(text, " See error details for policy resource IDs.")
 }
 
 // parseError reads the envelope {"error":{…}} that ARM answers with, and the

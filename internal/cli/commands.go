@@ -8,7 +8,7 @@ func (a *App) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(), a.contextCommand(),
 		a.imageCommand(), a.galleryCommand(), a.vmCommand(), a.auditCommand(),
-		newPolicyCommand(exit), newExprCommand(),
+		newPolicyCommand(exit, a.policyServiceCommands()...), newExprCommand(),
 		a.operationCommand(), a.cacheCommand(), a.keyCommand(), a.backupCommand(), a.restoreCommand(),
 	}
 }

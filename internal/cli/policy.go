@@ -30,14 +30,15 @@ const (
 // exitWith gives an error its exit code.
 type exitWith func(code int, err error) error
 
-// newPolicyCommand is hallmark policy: what authors of policies need on their
-// own machine, without an endpoint.
-func newPolicyCommand(exit exitWith) *cobra.Command {
+// newPolicyCommand is hallmark policy: what authors of policies need on their own
+// machine, without an endpoint, and the commands of the service.
+func newPolicyCommand(exit exitWith, service ...*cobra.Command) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "policy",
-		Short: "Evaluate, lint and test Azure Policy definitions",
-		Long:  "Work on Azure Policy definitions without an endpoint. The language, and where Hallmark decides\ndifferently from other engines, is in docs/policy.md.",
+		Short: "Write, test, assign and explain Azure Policy",
+		Long:  "Azure Policy: eval, lint, test and check work on files and need no endpoint; the others talk to the control plane of the\ncontext. The language, and where Hallmark decides differently from other engines, is in docs/policy.md.",
 	}
+	command.AddCommand(service...)
 	command.AddCommand(newPolicyEval(exit), newPolicyLint(exit), newPolicyTest(exit), newPolicyImportAliases())
 	return command
 }

@@ -115,10 +115,20 @@ func classify(err error) (code int, hint string) {
 		return ExitNothing, ""
 	case isUnreachable(err):
 		return ExitUnreachable, "start the local control plane with: hallmark up"
-	case strings.HasPrefix(err.Error(), "unknown command"):
+	case isUsage(err):
 		return ExitUsage, "see: hallmark --help"
 	}
 	return ExitFailed, ""
+}
+
+// isUsage recognises what cobra finds wrong with a command line: it has no type for it.
+func isUsage(err error) bool {
+	for _, begins := range []string{"unknown command", "required flag(s)", "accepts ", "requires at least", "at least one of the flags", "if any flags in the group", "invalid argument"} {
+		if strings.HasPrefix(err.Error(), begins) {
+			return true
+		}
+	}
+	return false
 }
 
 func isUnreachable(err error) bool {
