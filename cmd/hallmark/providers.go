@@ -17,6 +17,7 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/compute"
+	"hallmark.dev/hallmark/internal/rp/deployments"
 	"hallmark.dev/hallmark/internal/rp/gallery"
 	"hallmark.dev/hallmark/internal/rp/images"
 	rpnetwork "hallmark.dev/hallmark/internal/rp/network"
@@ -42,12 +43,17 @@ func (s *server) providers(ctx context.Context) ([]provider.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	sealer, err := secret.Open(s.dir.SealingKey())
+	if err != nil {
+		return nil, err
+	}
 	networks := rpnetwork.Config{Prefix: s.network.Config().Machines, Reserved: s.stepAddresses()}
 	return append(builders,
 		resources.New(resources.Config{TenantID: s.people.TenantID(), Locations: s.locations()}),
 		rpnetwork.New(networks), rpnetwork.NewScaleSets(networks),
 		compute.New(machines),
 		gallery.New(gallery.Config{Bytes: gallery.Inventories{Engine: s.images, Host: disk.Host{Dir: s.dir.Mounts()}}, Regions: s.images, Artifacts: s.artifacts, Locations: s.locationNames(), Log: s.log}),
+		deployments.New(deployments.Config{Sealer: sealer, TenantID: s.people.TenantID(), URL: s.url}),
 		pipelines,
 	), nil
 }

@@ -76,7 +76,7 @@ func (c *call) actOnce(ctx context.Context, t *ResourceType, a *Action, request 
 	if err := c.store(ctx, w, a, op); err != nil {
 		return nil, err
 	}
-	return c.acted(w, op, result)
+	return c.acted(w, a, op, result)
 }
 
 // store commits what an action changed; one that changed nothing leaves its audit event.
@@ -96,14 +96,14 @@ func (c *call) store(ctx context.Context, w *Write, a *Action, op *running) erro
 	})
 }
 
-func (c *call) acted(w *Write, op *running, result any) (*Response, error) {
+func (c *call) acted(w *Write, a *Action, op *running, result any) (*Response, error) {
 	if op != nil {
 		h := http.Header{}
 		c.follow(h, w, op, true)
 		return &Response{Status: http.StatusAccepted, Header: h}, nil
 	}
 	if result == nil {
-		return &Response{Status: http.StatusOK}, nil
+		return &Response{Status: or(a.Code, http.StatusOK)}, nil
 	}
-	return JSON(http.StatusOK, result)
+	return JSON(or(a.Code, http.StatusOK), result)
 }

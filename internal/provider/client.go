@@ -69,6 +69,27 @@ func (c Client) Post(ctx context.Context, id arm.ID, action string, body any) (j
 	return r.Body, err
 }
 
+// Check reports why a Put would be refused by the rights of the caller, by the type's
+// rules for names, locations and tags, or by policy; nil if it would not, or if that
+// cannot be said before what the resource refers to exists. It changes nothing.
+func (c Client) Check(ctx context.Context, id arm.ID, body any) error {
+	raw, err := marshalBody(body)
+	if err != nil {
+		return fmt.Errorf("checking %s: %w", id, err)
+	}
+	r := c.doer.Do(ctx, &Request{Method: http.MethodPut, Path: id.String(), Query: url.Values{"api-version": {c.APIVersion}}, Body: raw, Principal: c.principal, Check: true})
+	if r.Status >= 400 {
+		return parseError(r)
+	}
+	return nil
+}
+
+// Read gets a path that is no resource, such as …/providers/NAMESPACE.
+func (c Client) Read(ctx context.Context, path string) (json.RawMessage, error) {
+	r, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	return r.Body, err
+}
+
 // List is all items of a collection, over all pages. scope is a subscription, group, or
 // any id that the type may hang on; for a child type it is the parent's id.
 func (c Client) List(ctx context.Context, scope arm.ID, typ arm.Type) ([]json.RawMessage, error) {

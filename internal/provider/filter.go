@@ -88,6 +88,8 @@ func propertyOf(d *store.Document, property string) string {
 		return d.ResourceGroup
 	case "location":
 		return d.Location
+	case "provisioningstate":
+		return string(d.State())
 	case "name":
 		return d.ID[strings.LastIndexByte(d.ID, '/')+1:]
 	}

@@ -9,7 +9,7 @@ import (
 
 // filterable are the properties that a $filter may compare.
 var filterable = map[string]bool{
-	"resourcetype": true, "resourcegroup": true, "name": true, "location": true, "tagname": true, "tagvalue": true, "kind": true,
+	"resourcetype": true, "resourcegroup": true, "name": true, "location": true, "tagname": true, "tagvalue": true, "kind": true, "provisioningstate": true,
 	"identity": true, "identity/principalid": true, "plan": true, "plan/publisher": true, "plan/product": true, "plan/name": true, "plan/version": true,
 }
 

@@ -117,14 +117,25 @@ func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
 
 type correlationKey struct{}
 
+// Correlation is the correlation id of the request that ctx belongs to; "" outside one.
+func Correlation(ctx context.Context) string {
+	id, _ := ctx.Value(correlationKey{}).(string)
+	return id
+}
+
+// WithCorrelation makes the requests that a controller sends with ctx a part of the
+// request that caused them.
+func WithCorrelation(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, correlationKey{}, id)
+}
+
 // correlate gives the requests that one request makes inside the same correlation id.
 func correlate(ctx context.Context, r *Request) (context.Context, *Request) {
 	if r.CorrelationID != "" {
 		return context.WithValue(ctx, correlationKey{}, r.CorrelationID), r
 	}
-	inherited, _ := ctx.Value(correlationKey{}).(string)
 	copied := *r
-	copied.CorrelationID = inherited
+	copied.CorrelationID = Correlation(ctx)
 	return ctx, &copied
 }
 
@@ -296,6 +307,9 @@ func (c *call) resource(ctx context.Context) (*Response, error) {
 	case "GET", "HEAD":
 		return c.get(ctx, t)
 	case "PUT":
+		if c.Check {
+			return c.check(ctx, t)
+		}
 		if !t.NoPut {
 			return c.write(ctx, t)
 		}

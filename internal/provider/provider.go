@@ -224,6 +224,8 @@ type Action struct {
 	KeepState bool
 	// WhileBusy lets the action through while another operation runs.
 	WhileBusy bool
+	// Code is the status of the answer unless Async; 0 means 200.
+	Code int
 	// Apply checks the request and may change w.Doc (desired state into
 	// Private); the change is stored only if there is one. The result is the body
 	// of the answer (nil: none); a json.RawMessage is sent as it is.
@@ -286,6 +288,8 @@ type Request struct {
 	Principal     identity.Principal
 	CorrelationID string
 	BaseURL       string // of this server, without trailing slash, for links in answers
+	// Check makes a PUT find out whether it would be let through, and change nothing.
+	Check bool
 
 	retag bool // a PATCH of tags that has been authorised
 }

@@ -269,3 +269,76 @@ func (p *Plan) nestedParameters(r *Resource, t *Template, given Value) Value {
 	}
 	return values
 }
+
+// Hide takes secrets out of the body of a nested deployment, whose template would
+// show them to whoever may read the deployment: a text that has one in it becomes a
+// secure parameter. Only a template that the outer one has evaluated can have any.
+func Hide(body Value, secrets []string) Value {
+	properties := get(body, "properties")
+	t := get(properties, "template")
+	if len(secrets) == 0 || t.Kind() != value.Object || isInner(properties) {
+		return body
+	}
+	h := hider{secrets: secrets}
+	t = h.hide(t)
+	if len(h.texts) == 0 {
+		return body
+	}
+	declared, given := value.FromFields(nil), value.FromFields(nil)
+	for i, s := range h.texts {
+		declared = declared.With(h.name(i), object("type", "secureString"))
+		given = given.With(h.name(i), object("value", s))
+	}
+	properties = with(with(properties, "template", t.With("parameters", declared)), "parameters", given)
+	return with(body, "properties", with(properties, "expressionEvaluationOptions", object("scope", "inner")))
+}
+
+// with is With that finds the member whatever the case of its name.
+func with(v Value, key string, member Value) Value {
+	for i := range v.Len() {
+		if value.EqualASCII(v.Key(i), key) {
+			key = v.Key(i)
+		}
+	}
+	return v.With(key, member)
+}
+
+type hider struct {
+	secrets []string
+	texts   []string
+}
+
+func (h *hider) name(i int) string { return fmt.Sprintf("outerSecret%d", i) }
+
+func (h *hider) hide(v Value) Value {
+	switch v.Kind() {
+	case value.String:
+		for _, s := range h.secrets {
+			if strings.Contains(v.Str(), s) {
+				h.texts = append(h.texts, strings.TrimPrefix(v.Str(), escape(v.Str())))
+				return text("[parameters('" + h.name(len(h.texts)-1) + "')]")
+			}
+		}
+	case value.Array:
+		elems := make([]Value, v.Len())
+		for i, e := range v.Elems() {
+			elems[i] = h.hide(e)
+		}
+		return value.FromSlice(elems)
+	case value.Object:
+		fields := make([]value.Field, v.Len())
+		for i := range fields {
+			fields[i] = value.Field{Key: v.Key(i), Value: h.hide(v.At(i))}
+		}
+		return value.FromFields(fields)
+	}
+	return v
+}
+
+// escape is the bracket that escaped has put before a text.
+func escape(s string) string {
+	if strings.HasPrefix(s, "[[") {
+		return "["
+	}
+	return ""
+}
