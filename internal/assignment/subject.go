@@ -140,7 +140,7 @@ func (u *Unit) input(s *Subject) (in policy.Input, err error) {
 
 // context is what the rule's functions may ask.
 func (u *Unit) context(s *Subject) (value.Value, error) {
-	fields := []value.Field{{Key: "policy", Value: u.policyContext()}, {Key: "utcNow", Value: s.world.now()}}
+	fields := []value.Field{{Key: "policy", Value: u.PolicyContext()}, {Key: "utcNow", Value: s.world.now()}}
 	if !s.request.IsUndefined() {
 		fields = append(fields, value.Field{Key: "requestContext", Value: s.request})
 	}
@@ -160,7 +160,8 @@ func (u *Unit) context(s *Subject) (value.Value, error) {
 	return value.FromFields(fields), nil
 }
 
-func (u *Unit) policyContext() value.Value {
+// PolicyContext is what policy() returns in the unit's rule.
+func (u *Unit) PolicyContext() value.Value {
 	fields := []value.Field{{Key: "assignmentId", Value: value.FromString(u.Assignment.ID.String())},
 		{Key: "definitionId", Value: value.FromString(u.DefinitionID)}}
 	if u.Assignment.Initiative {

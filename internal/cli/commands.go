@@ -8,7 +8,7 @@ func (a *App) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(), a.contextCommand(),
 		a.imageCommand(), a.galleryCommand(), a.vmCommand(), a.auditCommand(),
-		newPolicyCommand(exit, a.policyServiceCommands()...), newExprCommand(),
+		newPolicyCommand(exit, append(a.policyServiceCommands(), a.newPolicyCheck())...), newExprCommand(),
 		a.operationCommand(), a.cacheCommand(), a.keyCommand(), a.backupCommand(), a.restoreCommand(),
 	}
 }

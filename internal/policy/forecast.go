@@ -163,6 +163,11 @@ func (f *frame) weigh(t test) (*Explanation, chance, []Doubt) {
 			e.Skipped, e.Unknown = false, true
 			return e, open, doubts
 		}
+		e, o := t.explain(f)
+		if count, ok := t.test.(*countTest); ok && count.ref != nil {
+			e.Address = count.ref.address(f)
+		}
+		return e, chance(o), nil
 	}
 	e, o := t.explain(f)
 	return e, chance(o), nil

@@ -103,6 +103,9 @@ func (f *frame) doubt(d dependency) (Doubt, bool) {
 		if doc.unknown.covers(p, d.counted, &doc.root) {
 			return Doubt{Field: d.field, Address: p.String()}, true
 		}
+		if !value.Walk(&doc.root, p[0]).IsUndefined() {
+			break // the others are only read where there is nothing
+		}
 	}
 	if d.ref.special == specialFact && doc.unknown.facts && d.ref.value(f).IsUndefined() {
 		return Doubt{Field: d.field}, true

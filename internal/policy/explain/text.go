@@ -70,6 +70,8 @@ func word(e *policy.Explanation) string {
 		return "-"
 	case e.Failed:
 		return "error"
+	case e.Unknown:
+		return "open"
 	case e.Held:
 		return "true"
 	}
@@ -93,6 +95,8 @@ func Sentence(e *policy.Explanation) string {
 	switch {
 	case e.Skipped:
 		s += ": not needed"
+	case e.Unknown:
+		s += ": it is not known yet"
 	case e.Missing:
 		s += ": it does not exist"
 	case e.Actual != nil:
@@ -125,7 +129,7 @@ func Reasons(tree *policy.Explanation) []*policy.Explanation {
 // every not.
 func reasons(into []*policy.Explanation, e *policy.Explanation, want bool) []*policy.Explanation {
 	switch {
-	case e.Skipped || e.Held != want:
+	case e.Skipped || e.Unknown || e.Held != want:
 		return into
 	case e.Kind == "not":
 		return reasons(into, e.Children[0], !want)
