@@ -28,6 +28,7 @@ import (
 	"hallmark.dev/hallmark/internal/cli"
 	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/identity"
@@ -65,7 +66,7 @@ func serveCommand(app *cli.App) *cobra.Command {
 
 // serve runs until ctx ends.
 func serve(ctx context.Context, dir instance.Dir, listen string) error {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	log := slog.New(correlation.Handler(slog.NewJSONHandler(os.Stderr, nil)))
 	if err := dir.Make(); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
 )
@@ -58,6 +59,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.Log = slog.New(correlation.Handler(cfg.Log.Handler()))
 	d := &door{Config: cfg, metrics: newMetrics(cfg.Metrics)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", d.health)
@@ -113,28 +115,29 @@ func (d *door) observe(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		rec := &recorder{ResponseWriter: w}
+		ctx := correlation.With(context.WithValue(r.Context(), infoKey{}, in), in.correlationID)
 		defer func() {
 			if p := recover(); p != nil {
-				d.panicked(rec, in, p)
+				d.panicked(ctx, rec, p)
 			}
-			d.done(r, rec, in, time.Since(start))
+			d.done(ctx, r, rec, in, time.Since(start))
 		}()
-		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), infoKey{}, in)))
+		next.ServeHTTP(rec, r.WithContext(ctx))
 	})
 }
 
-func (d *door) panicked(w *recorder, in *info, p any) {
+func (d *door) panicked(ctx context.Context, w *recorder, p any) {
 	d.metrics.panics.Inc()
-	d.Log.Error("bug: panic in the front door", "correlationId", in.correlationID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	d.Log.ErrorContext(ctx, "bug: panic in the front door", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	if w.status == 0 {
 		writeError(w, arm.AsError(errors.New("panic")))
 	}
 }
 
-func (d *door) done(r *http.Request, w *recorder, in *info, took time.Duration) {
+func (d *door) done(ctx context.Context, r *http.Request, w *recorder, in *info, took time.Duration) {
 	d.metrics.observe(r.Method, w.status, took)
-	d.Log.Info("request", "method", r.Method, "path", r.URL.Path, "status", w.status, "ms", took.Milliseconds(), "bytes", w.bytes,
-		"principal", in.principal.ObjectID, "correlationId", in.correlationID, "requestId", in.requestID, "client", r.UserAgent())
+	d.Log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", w.status, "ms", took.Milliseconds(), "bytes", w.bytes,
+		"principal", in.principal.ObjectID, "requestId", in.requestID, "client", r.UserAgent())
 }
 
 // recorder remembers what was answered.
@@ -174,7 +177,7 @@ func newID() string {
 func (d *door) arm(w http.ResponseWriter, r *http.Request) {
 	p, err := Authenticate(r, d.Verifier)
 	if err != nil {
-		d.Log.Warn("authentication failed", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
+		d.Log.WarnContext(r.Context(), "authentication failed", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
 		unauthorized(w, r)
 		return
 	}
@@ -262,7 +265,7 @@ func writeError(w http.ResponseWriter, e *arm.Error) {
 func (d *door) health(w http.ResponseWriter, r *http.Request) {
 	if d.Health != nil {
 		if err := d.Health(r.Context()); err != nil {
-			d.Log.Error("not healthy", "error", err)
+			d.Log.ErrorContext(r.Context(), "not healthy", "error", err)
 			http.Error(w, "not healthy", http.StatusServiceUnavailable)
 			return
 		}

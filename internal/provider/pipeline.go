@@ -14,6 +14,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -54,12 +55,13 @@ func New(cfg Config) (*Pipeline, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.Log = slog.New(correlation.Handler(cfg.Log.Handler()))
 	reg, err := newRegistry(cfg.Providers)
 	if err != nil {
 		return nil, fmt.Errorf("registering resource types: %w", err)
 	}
 	p := &Pipeline{cfg: cfg, reg: reg}
-	return p, reg.addRoutes(p.operationRoutes())
+	return p, reg.addRoutes(append(p.operationRoutes(), p.exportRoute()))
 }
 
 // Panics is how many requests ended in a panic since the start: bugs, all of them.
@@ -96,8 +98,7 @@ func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.panics.Add(1)
-			p.cfg.Log.ErrorContext(ctx, "bug: panic in a request", "method", r.Method, "path", r.Path,
-				"correlationId", r.CorrelationID, "panic", v, "stack", string(debug.Stack()))
+			p.cfg.Log.ErrorContext(ctx, "bug: panic in a request", "method", r.Method, "path", r.Path, "panic", v, "stack", string(debug.Stack()))
 			resp = errorResponse(arm.AsError(fmt.Errorf("panic: %v", v)))
 		}
 	}()
@@ -105,7 +106,7 @@ func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
 	if err != nil {
 		e := arm.AsError(err)
 		if e.Status >= 500 {
-			p.cfg.Log.ErrorContext(ctx, "request failed", "method", r.Method, "path", r.Path, "correlationId", r.CorrelationID, "error", err, "cause", e.Cause)
+			p.cfg.Log.ErrorContext(ctx, "request failed", "method", r.Method, "path", r.Path, "error", err, "cause", e.Cause)
 		}
 		return errorResponse(e)
 	}
@@ -115,27 +116,13 @@ func (p *Pipeline) Do(ctx context.Context, r *Request) (resp *Response) {
 	return resp
 }
 
-type correlationKey struct{}
-
-// Correlation is the correlation id of the request that ctx belongs to; "" outside one.
-func Correlation(ctx context.Context) string {
-	id, _ := ctx.Value(correlationKey{}).(string)
-	return id
-}
-
-// WithCorrelation makes the requests that a controller sends with ctx a part of the
-// request that caused them.
-func WithCorrelation(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, correlationKey{}, id)
-}
-
 // correlate gives the requests that one request makes inside the same correlation id.
 func correlate(ctx context.Context, r *Request) (context.Context, *Request) {
 	if r.CorrelationID != "" {
-		return context.WithValue(ctx, correlationKey{}, r.CorrelationID), r
+		return correlation.With(ctx, r.CorrelationID), r
 	}
 	copied := *r
-	copied.CorrelationID = Correlation(ctx)
+	copied.CorrelationID = correlation.ID(ctx)
 	return ctx, &copied
 }
 

@@ -133,9 +133,9 @@ const pathProgress = "properties.hallmark.progress"
 // assemble may take minutes at first use of a base; progress is shown on the disk.
 func (s *service) assemble(ctx context.Context, w *provider.Work, p PlatformImage) (string, error) {
 	path, err := s.Catalogue.Assemble(ctx, p, func(line string) {
-		s.Log.Info("assembling a marketplace image", "disk", w.Doc.ID, "publisher", p.Publisher, "offer", p.Offer, "sku", p.SKU, "version", p.Version, "step", line)
+		s.Log.InfoContext(ctx, "assembling a marketplace image", "disk", w.Doc.ID, "publisher", p.Publisher, "offer", p.Offer, "sku", p.SKU, "version", p.Version, "step", line)
 		if err := w.Update(ctx, func(d *provider.Draft) { d.Set(pathProgress, line) }); err != nil {
-			s.Log.Debug("progress is not shown", "disk", w.Doc.ID, "error", err) // the result matters, not this
+			s.Log.DebugContext(ctx, "progress is not shown", "disk", w.Doc.ID, "error", err) // the result matters, not this
 		}
 	})
 	if err != nil {

@@ -57,6 +57,6 @@ func (s *service) release(ctx context.Context, w *provider.Work, digest string) 
 		return slices.DeleteFunc(users, func(id string) bool { return strings.EqualFold(id, w.Doc.ID) }), err
 	})
 	if err != nil {
-		s.Log.Warn("a replica stays although nothing needs it", "image", digest, "location", w.Doc.Location, "error", err)
+		s.Log.WarnContext(ctx, "a replica stays although nothing needs it", "image", digest, "location", w.Doc.Location, "error", err)
 	}
 }

@@ -31,7 +31,7 @@ func (v *vmWork) watchOver(ctx context.Context) (time.Duration, error) {
 	if v.noteEnd() {
 		return 0, v.save(ctx)
 	}
-	v.Log.Info("starting a machine that ended with its host", "vm", v.Doc.ID)
+	v.Log.InfoContext(ctx, "starting a machine that ended with its host", "vm", v.Doc.ID)
 	if err := v.bringUp(ctx); err != nil {
 		return 0, fmt.Errorf("starting %s after a restart of the host: %w", v.Doc.ID, err)
 	}

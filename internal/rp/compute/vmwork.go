@@ -480,7 +480,7 @@ func (v *vmWork) fail(ctx context.Context, err error) error {
 	if e == nil {
 		return err
 	}
-	v.Log.Warn("a machine could not be brought to what is wanted", "vm", v.Doc.ID, "error", err)
+	v.Log.WarnContext(ctx, "a machine could not be brought to what is wanted", "vm", v.Doc.ID, "error", err)
 	if !v.Machines.Running(v.state.Machine) {
 		v.state.MemoryMiB, v.state.Size, v.state.Want, v.state.Reached = 0, "", stopped, stopped
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
@@ -66,7 +67,7 @@ func (s *service) prepare(ctx context.Context, id arm.ID, body json.RawMessage, 
 	if len(errs) > 0 {
 		return nil, arm.Join(errs)
 	}
-	p := &prepared{request: r, correlation: provider.Correlation(ctx)}
+	p := &prepared{request: r, correlation: correlation.ID(ctx)}
 	p.inputs = inputs{Template: r.template, Location: r.location, Started: now}
 	if err := s.surroundings(ctx, id, client, &p.inputs); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
@@ -54,7 +55,7 @@ func (s *service) reconcile(ctx context.Context, w *provider.Work) (time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	ctx = provider.WithCorrelation(ctx, st.Correlation)
+	ctx = correlation.With(ctx, st.Correlation)
 	r := &run{s: s, w: w, st: st, client: w.Client.As(st.Principal)}
 	if r.plan, err = s.planOf(ctx, w, st); err != nil {
 		if ctx.Err() != nil {

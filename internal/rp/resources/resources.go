@@ -46,9 +46,10 @@ func New(cfg Config) provider.Provider {
 			Location: provider.LocationRequired, Tags: true,
 			// Clients do not poll after PUT: it has succeeded when it is answered.
 			SyncWrites: true, CascadeDelete: true, Reconcile: reconcileGroup, Removed: groupOf, Workers: 2,
-			Codes: provider.Codes{Delete: 202},
+			Codes:   provider.Codes{Delete: 202},
+			Actions: []provider.Action{{Name: "moveResources", WhileBusy: true, Apply: refuseMove}, {Name: "validateMoveResources", WhileBusy: true, Apply: refuseMove}},
 		}},
-		Routes: append(append(tagRoutes(), tagNameRoutes()...), cfg.locations(), cfg.tenants()),
+		Routes: append(append(tagRoutes(), tagNameRoutes()...), cfg.locations(), cfg.tenants(), features(""), features("/providers/{namespace}")),
 	}
 }
 
@@ -71,6 +72,21 @@ func EnsureSubscription(ctx context.Context, s store.Store, tenant, id, name str
 		return fmt.Errorf("creating subscription %s: %w", id, err)
 	}
 	return nil
+}
+
+// refuseMove is the honest answer to moving resources.
+func refuseMove(_ context.Context, w *provider.Write) (any, error) {
+	return nil, arm.Conflict("ResourceMoveNotSupported", w.ID.String(),
+		"Resources cannot be moved to another group here: machines, images, policies and signed statements name them by their ids. Export a template of the group, deploy it to the other group, and delete what is left.")
+}
+
+// features is the list of preview features: there are none.
+func features(of string) provider.Route {
+	return provider.Route{Pattern: "/subscriptions/{subscription}/providers/Microsoft.Features" + of + "/features", Permission: "Microsoft.Features/features/read",
+		Type: "Microsoft.Features/features", APIVersions: []string{"2021-07-01", "2015-12-01"},
+		Handle: func(context.Context, *provider.Call) (*provider.Response, error) {
+			return provider.JSON(200, map[string]any{"value": []any{}})
+		}}
 }
 
 func (cfg Config) locations() provider.Route {
