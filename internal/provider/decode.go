@@ -139,6 +139,10 @@ func (c *call) known(t *ResourceType, location string) []*arm.Error {
 			return nil
 		}
 	}
+	if t.Type.Equal(arm.TypeResourceGroup) {
+		return []*arm.Error{arm.BadRequest("LocationNotAvailableForResourceGroup", "location",
+			"The provided location '%s' is not available for resource group. List of available regions is '%s'.", clip(location), strings.Join(c.p.cfg.Locations, ","))}
+	}
 	return []*arm.Error{arm.BadRequest(arm.CodeLocationNotAvailable, "location",
 		"The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.",
 		clip(location), t.Type, strings.Join(c.p.cfg.Locations, ","))}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hallmark.dev/hallmark/test/outside"
 )
 
 // killSeed makes the moments the same in every run, as far as the host allows.
@@ -22,8 +24,8 @@ const leastKills = 20
 // killer kills a control plane while it works, starts it again, and looks at
 // what becomes of the work.
 type killer struct {
-	*instance
-	arm    *endpoint
+	*outside.Instance
+	arm    *outside.Endpoint
 	random *rand.Rand
 	kills  int
 	// How long the work takes when nobody disturbs it: what moments are drawn from.
@@ -31,9 +33,9 @@ type killer struct {
 }
 
 func TestKills(t *testing.T) {
-	k := &killer{instance: newInstance(t, "127.0.0.1"), random: rand.New(rand.NewPCG(killSeed, 0))}
-	k.up(t)
-	k.arm = k.endpoint(t)
+	k := &killer{Instance: outside.New(t, "127.0.0.1"), random: rand.New(rand.NewPCG(killSeed, 0))}
+	k.Up(t)
+	k.arm = k.Endpoint(t)
 	k.prepare(t)
 	k.undisturbed(t)
 	for _, round := range []struct {
@@ -60,21 +62,21 @@ func TestKills(t *testing.T) {
 func (k *killer) prepare(t *testing.T) {
 	t.Helper()
 	here := map[string]any{"location": "eastus"}
-	k.arm.must(t, http.MethodPut, k.arm.group(""), "2021-04-01", here, nil)
-	k.arm.must(t, http.MethodPut, k.gallery(), apiGallery, map[string]any{"location": "eastus", "properties": map[string]any{}}, nil)
+	k.arm.Must(t, http.MethodPut, k.arm.Group(""), "2021-04-01", here, nil)
+	k.arm.Must(t, http.MethodPut, k.gallery(), apiGallery, map[string]any{"location": "eastus", "properties": map[string]any{}}, nil)
 	k.settled(t, k.gallery(), apiGallery)
-	k.arm.must(t, http.MethodPut, k.definition(), apiGallery, map[string]any{"location": "eastus", "properties": map[string]any{
+	k.arm.Must(t, http.MethodPut, k.definition(), apiGallery, map[string]any{"location": "eastus", "properties": map[string]any{
 		"osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2", "identifier": map[string]any{"publisher": "contoso", "offer": "base", "sku": "killed"}}}, nil)
 	k.settled(t, k.definition(), apiGallery)
 }
 
 func (k *killer) gallery() string {
-	return k.arm.group("/providers/Microsoft.Compute/galleries/golden")
+	return k.arm.Group("/providers/Microsoft.Compute/galleries/golden")
 }
 func (k *killer) definition() string { return k.gallery() + "/images/killed" }
 
 func (k *killer) template(n int) string {
-	return k.arm.group(fmt.Sprintf("/providers/Microsoft.VirtualMachineImages/imageTemplates/killed-%d", n))
+	return k.arm.Group(fmt.Sprintf("/providers/Microsoft.VirtualMachineImages/imageTemplates/killed-%d", n))
 }
 
 // undisturbed does everything once without a kill, to know how long it takes.
@@ -82,7 +84,7 @@ func (k *killer) undisturbed(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
 	k.startBuild(t, 0)
-	until(t, "the image is made", func() bool {
+	outside.Until(t, "the image is made", func() bool {
 		s := k.status(t, 0)
 		return s.RunSubState == "Distributing" || s.RunState != "Running"
 	})
@@ -91,12 +93,12 @@ func (k *killer) undisturbed(t *testing.T) {
 		t.Fatalf("a build that nobody killed is %s: %s", state, message)
 	}
 	k.building, begun = time.Since(begun), time.Now()
-	k.run(t, 0, k.creation("undisturbed")...)
+	k.Run(t, 0, k.creation("undisturbed")...)
 	k.creating, begun = time.Since(begun), time.Now()
-	k.run(t, 0, "vm", "delete", "undisturbed")
+	k.Run(t, 0, "vm", "delete", "undisturbed")
 	k.deleting = time.Since(begun)
 	t.Logf("undisturbed: build %s, with publishing %s, create %s, delete %s", k.customizing, k.building, k.creating, k.deleting)
-	if left := k.leftovers(t, 0); len(left) > 0 {
+	if left := k.Leftovers(t, 0); len(left) > 0 {
 		t.Fatalf("without any kill, left: %q", left)
 	}
 }
@@ -106,27 +108,27 @@ func (k *killer) undisturbed(t *testing.T) {
 // container, the machines.
 func (k *killer) kill(t *testing.T, within time.Duration) {
 	t.Helper()
-	server := k.pid(t)
+	server := k.PID(t)
 	moment := time.Duration(k.random.Float64() * float64(within))
 	time.Sleep(moment)
 	victims := []int{server}
 	if k.takesAll() {
-		victims = append(append(victims, descendants(processes(t), server)...), k.emulators(t)...)
+		victims = append(append(victims, outside.Descendants(outside.Processes(t), server)...), k.Emulators(t)...)
 	}
 	for _, pid := range victims {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	k.kills++
-	until(t, "the killed server is gone", func() bool {
-		for _, p := range processes(t) {
-			if p.pid == server && !p.zombie {
+	outside.Until(t, "the killed server is gone", func() bool {
+		for _, p := range outside.Processes(t) {
+			if p.PID == server && !p.Zombie {
 				return false
 			}
 		}
 		return true
 	})
-	t.Logf("killed %d processes after %s", len(victims), moment.Round(time.Millisecond))
-	k.up(t)
+	t.Logf("killed %d outside.Processes after %s", len(victims), moment.Round(time.Millisecond))
+	k.Up(t)
 }
 
 // takesAll says whether the next kill is of the whole tree.
@@ -136,7 +138,7 @@ func (k *killer) takesAll() bool { return k.kills%3 != 0 }
 // empty if the resource is not there.
 func (k *killer) settled(t *testing.T, id, apiVersion string) (state string) {
 	t.Helper()
-	until(t, id+" settles", func() bool {
+	outside.Until(t, id+" settles", func() bool {
 		var resource struct {
 			Properties struct{ ProvisioningState string }
 		}
@@ -152,7 +154,7 @@ func (k *killer) settled(t *testing.T, id, apiVersion string) (state string) {
 
 func (k *killer) found(t *testing.T, id, apiVersion string, into any) bool {
 	t.Helper()
-	status, err := k.arm.call(context.Background(), http.MethodGet, id, apiVersion, nil, into)
+	status, err := k.arm.Call(context.Background(), http.MethodGet, id, apiVersion, nil, into)
 	if err != nil && status != http.StatusNotFound {
 		t.Fatal(err)
 	}
@@ -163,7 +165,7 @@ const apiBuilder = "2024-02-01"
 
 func (k *killer) startBuild(t *testing.T, n int) {
 	t.Helper()
-	k.arm.must(t, http.MethodPut, k.template(n), apiBuilder, map[string]any{"location": "eastus", "properties": map[string]any{
+	k.arm.Must(t, http.MethodPut, k.template(n), apiBuilder, map[string]any{"location": "eastus", "properties": map[string]any{
 		"source": map[string]any{"type": "PlatformImage", "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2", "version": "latest"},
 		"customize": []any{map[string]any{"type": "Shell", "name": "work", "inline": []string{
 			fmt.Sprintf("echo %d > /etc/round", n), "dd if=/dev/urandom of=/var/blob bs=1M count=16 status=none", "sync", "setsid sleep 60 & sleep 1"}}},
@@ -173,7 +175,7 @@ func (k *killer) startBuild(t *testing.T, n int) {
 	if state := k.settled(t, k.template(n), apiBuilder); state != "Succeeded" {
 		t.Fatalf("the template is %s", state)
 	}
-	k.arm.must(t, http.MethodPost, k.template(n)+"/run", apiBuilder, nil, nil)
+	k.arm.Must(t, http.MethodPost, k.template(n)+"/run", apiBuilder, nil, nil)
 }
 
 type runStatus struct{ RunState, RunSubState, Message string }
@@ -183,7 +185,7 @@ func (k *killer) status(t *testing.T, n int) runStatus {
 	var template struct {
 		Properties struct{ LastRunStatus runStatus }
 	}
-	k.arm.must(t, http.MethodGet, k.template(n), apiBuilder, nil, &template)
+	k.arm.Must(t, http.MethodGet, k.template(n), apiBuilder, nil, &template)
 	return template.Properties.LastRunStatus
 }
 
@@ -191,7 +193,7 @@ func (k *killer) status(t *testing.T, n int) runStatus {
 func (k *killer) built(t *testing.T, n int) (state, message string) {
 	t.Helper()
 	var s runStatus
-	until(t, "the build ends", func() bool {
+	outside.Until(t, "the build ends", func() bool {
 		s = k.status(t, n)
 		return s.RunState != "Running" && s.RunState != "Canceling"
 	})
@@ -211,13 +213,13 @@ func (k *killer) build(t *testing.T, n int) {
 	there := k.found(t, fmt.Sprintf("%s/versions/1.0.%d?$expand=ReplicationStatus", k.definition(), n), apiGallery, &v)
 	switch {
 	case state == "Succeeded":
-		k.readyEverywhere(t, v)
+		readyEverywhere(t, k.Instance, v)
 	case message == "":
 		t.Errorf("the build is %s without a reason", state)
 	case there:
 		t.Errorf("the build failed, but its version is there: %+v", v)
 	}
-	if left := k.leftovers(t, 0); len(left) > 0 {
+	if left := k.Leftovers(t, 0); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -228,7 +230,7 @@ func (k *killer) pipeline(t *testing.T, n int) {
 	text := strings.NewReplacer("small", "piped", "secrets:\n  canary: {env: E2E_CANARY}\n", "", "    secrets: [canary]\n", "",
 		"/run/secrets/canary", "/etc/hostname", "made of gold", fmt.Sprint("round ", n)).Replace(recipe)
 	var started struct{ ID string }
-	k.ask(t, &started, "image", "build", k.write(t, "piped.yaml", text), "--no-wait")
+	k.Ask(t, &started, "image", "build", k.Write(t, "piped.yaml", text), "--no-wait")
 	k.kill(t, k.customizing)
 	var document struct {
 		Properties struct {
@@ -240,8 +242,8 @@ func (k *killer) pipeline(t *testing.T, n int) {
 		}
 	}
 	run := &document.Properties.Run
-	look := func() { k.arm.must(t, http.MethodGet, started.ID, apiHallmark, nil, &document) }
-	until(t, "the run tests a machine, or ends", func() bool {
+	look := func() { k.arm.Must(t, http.MethodGet, started.ID, apiHallmark, nil, &document) }
+	outside.Until(t, "the run tests a machine, or ends", func() bool {
 		look()
 		for _, s := range run.Stages {
 			if s.Name == "Validate" && s.Status != "" {
@@ -251,26 +253,26 @@ func (k *killer) pipeline(t *testing.T, n int) {
 		return run.Status != "Running"
 	})
 	if run.Status == "Running" {
-		k.arm.must(t, http.MethodPost, started.ID+"/cancel", apiHallmark, nil, nil)
-		until(t, "the run ends", func() bool { look(); return run.Status != "Running" })
+		k.arm.Must(t, http.MethodPost, started.ID+"/cancel", apiHallmark, nil, nil)
+		outside.Until(t, "the run ends", func() bool { look(); return run.Status != "Running" })
 	}
 	t.Logf("the run is %s %s", run.Status, run.Error.Message)
 	if run.Status != "Canceled" && run.Error.Message == "" {
 		t.Errorf("the run is %s without a reason", run.Status)
 	}
-	if left := k.leftovers(t, 0); len(left) > 0 {
+	if left := k.Leftovers(t, 0); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
 
 func (k *killer) creation(name string) []string {
-	return []string{"vm", "create", name, "--image", "golden/killed/1.0.0", "--ssh-key", k.key}
+	return []string{"vm", "create", name, "--image", "golden/killed/1.0.0", "--ssh-key", k.Key}
 }
 
 // during starts a command that a kill will hit, and returns how to wait for it.
 func (k *killer) during(t *testing.T, arguments ...string) (wait func()) {
 	t.Helper()
-	c, out, errs := k.command(t.Context(), t, arguments...)
+	c, out, errs := k.Command(t.Context(), t, arguments...)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -282,13 +284,13 @@ func (k *killer) during(t *testing.T, arguments ...string) (wait func()) {
 
 func (k *killer) machine(t *testing.T, n int) {
 	name := fmt.Sprint("vm-", n)
-	id := k.arm.group("/providers/Microsoft.Compute/virtualMachines/" + name)
+	id := k.arm.Group("/providers/Microsoft.Compute/virtualMachines/" + name)
 	wait := k.during(t, k.creation(name)...)
 	k.kill(t, k.creating)
 	wait()
 	state := k.settled(t, id, apiCompute)
 	if state == "" { // the kill came before the request
-		k.run(t, 0, k.creation(name)...)
+		k.Run(t, 0, k.creation(name)...)
 	}
 	if state == "Failed" {
 		k.failedWithReason(t, id)
@@ -297,9 +299,9 @@ func (k *killer) machine(t *testing.T, n int) {
 	k.kill(t, k.deleting)
 	wait()
 	if k.settled(t, id, apiCompute) != "" {
-		k.run(t, 0, "vm", "delete", name)
+		k.Run(t, 0, "vm", "delete", name)
 	}
-	if left := k.leftovers(t, 0); len(left) > 0 {
+	if left := k.Leftovers(t, 0); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -312,7 +314,7 @@ type operation struct {
 
 func (k *killer) operations(t *testing.T) (all []operation) {
 	t.Helper()
-	k.ask(t, &all, "operation", "list")
+	k.Ask(t, &all, "operation", "list")
 	return all
 }
 
@@ -344,8 +346,8 @@ func (k *killer) everythingEnded(t *testing.T) {
 func (k *killer) allPublishedWhole(t *testing.T) {
 	t.Helper()
 	for _, definition := range []string{"killed", "piped"} {
-		for _, v := range k.arm.versions(t, definition) {
-			k.readyEverywhere(t, v)
+		for _, v := range versions(t, k.arm, definition) {
+			readyEverywhere(t, k.Instance, v)
 		}
 	}
 }
@@ -355,13 +357,13 @@ func (k *killer) allPublishedWhole(t *testing.T) {
 func (k *killer) noFilesLeft(t *testing.T) {
 	t.Helper()
 	var disks struct{ Value []struct{ ID string } }
-	k.arm.must(t, http.MethodGet, k.arm.group("/providers/Microsoft.Compute/disks"), apiCompute, nil, &disks)
+	k.arm.Must(t, http.MethodGet, k.arm.Group("/providers/Microsoft.Compute/disks"), apiCompute, nil, &disks)
 	for _, d := range disks.Value {
-		k.arm.must(t, http.MethodDelete, d.ID, apiCompute, nil, nil)
-		until(t, "the disk is deleted", func() bool { return !k.found(t, d.ID, apiCompute, nil) })
+		k.arm.Must(t, http.MethodDelete, d.ID, apiCompute, nil, nil)
+		outside.Until(t, "the disk is deleted", func() bool { return !k.found(t, d.ID, apiCompute, nil) })
 	}
 	for _, folder := range []string{"disks", "machines", "builds/mounts"} {
-		entries, err := os.ReadDir(filepath.Join(k.dir, folder))
+		entries, err := os.ReadDir(filepath.Join(k.Dir, folder))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"hallmark.dev/hallmark/test/outside"
 )
 
 // recipe is small: what takes long is to boot the machines that prove it.
@@ -51,8 +53,8 @@ standardTests: {skip: [no-pending-security-updates]}
 // job is the main job, from a recipe to machines whose image is known. Its
 // parts build on each other.
 type job struct {
-	*instance
-	arm     *endpoint
+	*outside.Instance
+	arm     *outside.Endpoint
 	canary  string
 	recipe  string // the file
 	address string // web-1's
@@ -60,11 +62,11 @@ type job struct {
 
 func TestMainJob(t *testing.T) {
 	// Listening everywhere is what would let a machine in, were it not kept out.
-	j := &job{instance: newInstance(t, "0.0.0.0"), canary: fmt.Sprintf("canary-%x", time.Now().UnixNano())}
-	j.env = append(j.env, "E2E_CANARY="+j.canary)
-	j.up(t)
-	j.arm = j.endpoint(t)
-	j.recipe = j.write(t, "recipe.yaml", recipe)
+	j := &job{Instance: outside.New(t, "0.0.0.0"), canary: fmt.Sprintf("canary-%x", time.Now().UnixNano())}
+	j.Env = append(j.Env, "E2E_CANARY="+j.canary)
+	j.Up(t)
+	j.arm = j.Endpoint(t)
+	j.recipe = j.Write(t, "recipe.yaml", recipe)
 	for _, part := range []struct {
 		name string
 		do   func(*testing.T)
@@ -93,7 +95,7 @@ func TestMainJob(t *testing.T) {
 }
 
 // contains wants every text in what a command said.
-func contains(t *testing.T, r result, texts ...string) {
+func contains(t *testing.T, r outside.Result, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if !strings.Contains(r.String(), text) {
@@ -104,13 +106,13 @@ func contains(t *testing.T, r result, texts ...string) {
 
 func (j *job) mistakes(t *testing.T) {
 	wrong := strings.Replace(strings.Replace(recipe, "inline:", "inlin:", 1), "regions:", "region:", 1)
-	r := j.run(t, 2, "image", "build", j.write(t, "wrong.yaml", wrong))
+	r := j.Run(t, 2, "image", "build", j.Write(t, "wrong.yaml", wrong))
 	contains(t, r, "wrong.yaml:6:1: region: there is no such field (did you mean regions?)", "customize[0].inlin: there is no such field (did you mean inline?)")
 }
 
 func (j *job) failingStep(t *testing.T) {
 	failing := strings.Replace(recipe, "      - sync\n", "      - echo the last words >&2\n      - (exit 41)\n", 1)
-	r := j.run(t, 1, "image", "build", j.write(t, "failing.yaml", failing))
+	r := j.Run(t, 1, "image", "build", j.Write(t, "failing.yaml", failing))
 	contains(t, r, "use the secret", "41", "the last words", "the secret is ***")
 	if strings.Contains(r.String(), j.canary) {
 		t.Error("the secret is said")
@@ -120,8 +122,8 @@ func (j *job) failingStep(t *testing.T) {
 
 func (j *job) wrongDigest(t *testing.T) {
 	digest := strings.Repeat("ab", 32)
-	j.write(t, "motd", "made of lead")
-	r := j.run(t, 1, "image", "build", j.write(t, "digest.yaml", strings.Replace(recipe, "    content: made of gold\n", "    sourceUri: motd\n    sha256Checksum: "+digest+"\n", 1)))
+	j.Write(t, "motd", "made of lead")
+	r := j.Run(t, 1, "image", "build", j.Write(t, "digest.yaml", strings.Replace(recipe, "    content: made of gold\n", "    sourceUri: motd\n    sha256Checksum: "+digest+"\n", 1)))
 	contains(t, r, "motd", digest)
 	j.noVersions(t)
 }
@@ -129,11 +131,11 @@ func (j *job) wrongDigest(t *testing.T) {
 func (j *job) noVersions(t *testing.T) {
 	t.Helper()
 	var versions []version
-	j.ask(t, &versions, "image", "list")
+	j.Ask(t, &versions, "image", "list")
 	if len(versions) > 0 {
 		t.Errorf("there are versions: %v", versions)
 	}
-	if left := j.leftovers(t, 0); len(left) > 0 {
+	if left := j.Leftovers(t, 0); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -141,23 +143,23 @@ func (j *job) noVersions(t *testing.T) {
 // failingTest is the first build that reaches a machine.
 func (j *job) failingTest(t *testing.T) {
 	failing := strings.Replace(recipe, "contains: made of gold}", "contains: made of silver}", 1)
-	r := j.run(t, 5, "image", "build", j.write(t, "failing.yaml", failing))
+	r := j.Run(t, 5, "image", "build", j.Write(t, "failing.yaml", failing))
 	contains(t, r, "the message of the day", "needs repair", "image log")
-	v := j.arm.versions(t, "small")
+	v := versions(t, j.arm, "small")
 	if len(v) != 1 || v[0].Name != "1.0.0" || !v[0].Properties.PublishingProfile.ExcludeFromLatest || v[0].Tags["hallmark-state"] != "staged" {
 		t.Errorf("the version that failed its test: %+v", v)
 	}
-	if r := j.try(t, "vm", "create", "too-soon", "--image", "golden/small", "--ssh-key", j.key); r.code == 0 {
+	if r := j.Try(t, "vm", "create", "too-soon", "--image", "golden/small", "--ssh-key", j.Key); r.Code == 0 {
 		t.Error("latest finds a version that failed its test")
 	}
 }
 
 func (j *job) repaired(t *testing.T) {
-	r := j.run(t, 0, "image", "build", j.recipe)
+	r := j.Run(t, 0, "image", "build", j.recipe)
 	contains(t, r, "use the secret", "(from the cache)", "version 1.0.1", "eastus, westeurope")
-	for _, v := range j.arm.versions(t, "small") {
+	for _, v := range versions(t, j.arm, "small") {
 		if v.Name == "1.0.1" {
-			j.readyEverywhere(t, v)
+			readyEverywhere(t, j.Instance, v)
 		} else if !v.Properties.PublishingProfile.ExcludeFromLatest {
 			t.Errorf("%s has come into latest", v.Name)
 		}
@@ -165,7 +167,7 @@ func (j *job) repaired(t *testing.T) {
 }
 
 // readyEverywhere looks for a version's bytes in every region that it names.
-func (i *instance) readyEverywhere(t *testing.T, v version) {
+func readyEverywhere(t *testing.T, i *outside.Instance, v version) {
 	t.Helper()
 	if v.Properties.ProvisioningState != "Succeeded" || v.Properties.ReplicationStatus.AggregatedState != "Completed" {
 		t.Errorf("version %s is not ready: %+v", v.Name, v.Properties)
@@ -173,15 +175,15 @@ func (i *instance) readyEverywhere(t *testing.T, v version) {
 	hex, _ := strings.CutPrefix(v.Properties.Hallmark.ImageDigest, "sha256:")
 	for _, region := range v.Properties.PublishingProfile.TargetRegions {
 		name := strings.ToLower(strings.ReplaceAll(region.Name, " ", ""))
-		tool(t, "qemu-img", "check", "-q", "-f", "qcow2", filepath.Join(i.dir, "regions", name, "replicas", hex+".qcow2"))
+		outside.Tool(t, "qemu-img", "check", "-q", "-f", "qcow2", filepath.Join(i.Dir, "regions", name, "replicas", hex+".qcow2"))
 	}
 }
 
 func (j *job) unchanged(t *testing.T) {
 	before := j.imageFiles(t)
-	r := j.run(t, 0, "image", "build", j.recipe)
+	r := j.Run(t, 0, "image", "build", j.recipe)
 	contains(t, r, "version 1.0.1 is what a build would make")
-	r = j.run(t, 3, "image", "build", j.recipe, "--if-base-changed", "--max-age", "30d")
+	r = j.Run(t, 3, "image", "build", j.recipe, "--if-base-changed", "--max-age", "30d")
 	contains(t, r, "nothing to do")
 	if after := j.imageFiles(t); !slices.Equal(before, after) {
 		t.Errorf("written:\n%q\nbefore:\n%q", after, before)
@@ -193,7 +195,7 @@ func (j *job) unchanged(t *testing.T) {
 func (j *job) imageFiles(t *testing.T) (files []string) {
 	t.Helper()
 	for _, folder := range []string{"builds/layers", "builds/images", "artifacts", "regions", "bases/images"} {
-		err := filepath.WalkDir(filepath.Join(j.dir, folder), func(path string, e fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(j.Dir, folder), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
 			}
@@ -212,12 +214,12 @@ func (j *job) imageFiles(t *testing.T) (files []string) {
 
 func (j *job) machine(t *testing.T) {
 	var machine struct{ Address, Image string }
-	j.ask(t, &machine, "vm", "create", "web-1", "--image", "golden/small", "--ssh-key", j.key, "--tags", "team=web", "--await-ssh")
+	j.Ask(t, &machine, "vm", "create", "web-1", "--image", "golden/small", "--ssh-key", j.Key, "--tags", "team=web", "--await-ssh")
 	j.address = machine.Address
 	if net.ParseIP(j.address) == nil {
 		t.Fatalf("the machine's address is %q", j.address)
 	}
-	r := j.run(t, 0, "vm", "ssh", "web-1", "--", "hostname; cat /etc/motd /etc/hallmark/tattoo")
+	r := j.Run(t, 0, "vm", "ssh", "web-1", "--", "hostname; cat /etc/motd /etc/hallmark/tattoo")
 	contains(t, r, "web-1\n", "made of gold", "IMAGE_VERSION=1.0.1", "SOURCE_PUBLISHER=Debian", "OS_ID=debian", "OS_VERSION=12", "SOURCE_DIGEST=sha256:")
 }
 
@@ -227,13 +229,13 @@ func (j *job) machine(t *testing.T) {
 func (j *job) canaryIsNowhere(t *testing.T) {
 	var found []string
 	inLayers := false
-	err := filepath.WalkDir(j.dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(j.dir, "bases")) {
+	err := filepath.WalkDir(j.Dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(j.Dir, "bases")) {
 			return err
 		}
 		has, err := holds(path, []byte(j.canary))
 		switch {
-		case has && strings.HasPrefix(path, filepath.Join(j.dir, "builds", "layers")):
+		case has && strings.HasPrefix(path, filepath.Join(j.Dir, "builds", "layers")):
 			inLayers = true
 		case has:
 			found = append(found, path)
@@ -249,7 +251,7 @@ func (j *job) canaryIsNowhere(t *testing.T) {
 	if len(found) > 0 {
 		t.Errorf("the canary is in %q", found)
 	}
-	if packs, _ := filepath.Glob(filepath.Join(j.dir, "regions", "*", "chunks", "packs", "*.pack")); len(packs) < 2 {
+	if packs, _ := filepath.Glob(filepath.Join(j.Dir, "regions", "*", "chunks", "packs", "*.pack")); len(packs) < 2 {
 		t.Errorf("only these packs were searched: %q", packs)
 	}
 }
@@ -304,18 +306,18 @@ func streamHolds(r io.Reader, text []byte) (bool, error) {
 }
 
 func (j *job) verified(t *testing.T) {
-	j.run(t, 0, "image", "verify", "golden/small/1.0.1")
-	j.run(t, 0, "vm", "verify", "web-1")
+	j.Run(t, 0, "image", "verify", "golden/small/1.0.1")
+	j.Run(t, 0, "vm", "verify", "web-1")
 }
 
 // isolated has the machine knock at the control plane's port, which answers
 // the host itself at the same addresses.
 func (j *job) isolated(t *testing.T) {
-	_, port, _ := net.SplitHostPort(j.listen)
+	_, port, _ := net.SplitHostPort(j.Listen)
 	knock := func(address string) string {
 		return fmt.Sprintf("timeout 10 bash -c 'exec 3<>/dev/tcp/%s'", strings.Join(strings.Split(address, ":"), "/"))
 	}
-	j.run(t, 0, "vm", "ssh", "web-1", "--", knock("127.0.0.1:22")) // knocking works
+	j.Run(t, 0, "vm", "ssh", "web-1", "--", knock("127.0.0.1:22")) // knocking works
 	addresses := j.hostAddresses(t)
 	if len(addresses) != 2 {
 		t.Fatalf("the host's addresses: %q", addresses)
@@ -327,7 +329,7 @@ func (j *job) isolated(t *testing.T) {
 			t.Fatalf("the control plane does not even answer the host: %v", err)
 		}
 		c.Close()
-		if r := j.try(t, "vm", "ssh", "web-1", "--", knock(host)); r.code == 0 {
+		if r := j.Try(t, "vm", "ssh", "web-1", "--", knock(host)); r.Code == 0 {
 			t.Errorf("the machine reaches %s", host)
 		}
 	}
@@ -341,8 +343,8 @@ func (j *job) hostAddresses(t *testing.T) (all []string) {
 	}
 	var routes []struct{ PrefSrc string }
 	for text, into := range map[string]any{
-		tool(t, "ip", "-json", "-4", "address", "show", "dev", j.mark(t)+"br"): &devices,
-		tool(t, "ip", "-json", "route", "get", "198.51.100.1"):                 &routes, // TEST-NET-1: nothing is there
+		outside.Tool(t, "ip", "-json", "-4", "address", "show", "dev", j.Mark(t)+"br"): &devices,
+		outside.Tool(t, "ip", "-json", "route", "get", "198.51.100.1"):                 &routes, // TEST-NET-1: nothing is there
 	} {
 		if err := json.Unmarshal([]byte(text), into); err != nil {
 			t.Fatal(err)
@@ -375,45 +377,45 @@ func (r report) state(name string) string {
 
 func (j *job) audited(t *testing.T) {
 	var r report
-	j.ask(t, &r, "audit", "--fail-on", "non-compliant")
+	j.Ask(t, &r, "audit", "--fail-on", "non-compliant")
 	if got := r.state("web-1"); got != "approved-current" {
 		t.Errorf("web-1 is %q", got)
 	}
 	// What az vm list prints of a machine that was made from the marketplace.
-	file := j.write(t, "vms.json", `[{"id":"/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/rogue-1",
+	file := j.Write(t, "vms.json", `[{"id":"/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/rogue-1",
 		"name":"rogue-1","type":"Microsoft.Compute/virtualMachines","location":"eastus","resourceGroup":"rg","provisioningState":"Succeeded",
 		"storageProfile":{"imageReference":{"publisher":"Canonical","offer":"0001-com-ubuntu-server-jammy","sku":"22_04-lts-gen2","version":"latest","exactVersion":"22.04.202411010"}}}]`)
-	j.ask(t, &r, "audit", file, "--fail-on", "none")
+	j.Ask(t, &r, "audit", file, "--fail-on", "none")
 	if got := r.state("rogue-1"); got != "unapproved-marketplace" {
 		t.Errorf("rogue-1 is %q", got)
 	}
-	j.run(t, 4, "audit", file)
-	j.run(t, 4, "audit", file, "--fail-on", "unapproved")
-	j.run(t, 0, "audit", file, "--fail-on", "revoked")
+	j.Run(t, 4, "audit", file)
+	j.Run(t, 4, "audit", file, "--fail-on", "unapproved")
+	j.Run(t, 0, "audit", file, "--fail-on", "revoked")
 }
 
 func (j *job) outlives(t *testing.T) {
-	before := j.emulators(t)
-	j.run(t, 0, "down")
+	before := j.Emulators(t)
+	j.Run(t, 0, "down")
 	c, err := net.DialTimeout("tcp", net.JoinHostPort(j.address, "22"), 30*time.Second)
 	if err != nil {
 		t.Errorf("without the server, the machine does not answer: %v", err)
 	} else {
 		c.Close()
 	}
-	j.up(t)
+	j.Up(t)
 	var machine struct{ PowerState string }
-	j.ask(t, &machine, "vm", "show", "web-1")
-	if after := j.emulators(t); machine.PowerState != "running" || len(before) != 1 || !slices.Equal(before, after) {
-		t.Errorf("after a restart, web-1 is %q; processes %v, before %v", machine.PowerState, after, before)
+	j.Ask(t, &machine, "vm", "show", "web-1")
+	if after := j.Emulators(t); machine.PowerState != "running" || len(before) != 1 || !slices.Equal(before, after) {
+		t.Errorf("after a restart, web-1 is %q; outside.Processes %v, before %v", machine.PowerState, after, before)
 	}
-	j.run(t, 0, "vm", "ssh", "web-1", "--", "true")
+	j.Run(t, 0, "vm", "ssh", "web-1", "--", "true")
 }
 
 // lostRegion takes one region's storage away, under a running server and
 // before its start.
 func (j *job) lostRegion(t *testing.T) {
-	root := filepath.Join(j.dir, "regions", "eastus")
+	root := filepath.Join(j.Dir, "regions", "eastus")
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -421,77 +423,77 @@ func (j *job) lostRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.createsOnlyInWesteurope(t)
-	j.run(t, 0, "down")
-	j.up(t)
+	j.Run(t, 0, "down")
+	j.Up(t)
 	j.createsOnlyInWesteurope(t)
-	j.run(t, 0, "down")
+	j.Run(t, 0, "down")
 	if err := os.Remove(root); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(root+".away", root); err != nil {
 		t.Fatal(err)
 	}
-	j.up(t)
-	j.run(t, 0, "vm", "ssh", "web-1", "--", "true")
+	j.Up(t)
+	j.Run(t, 0, "vm", "ssh", "web-1", "--", "true")
 }
 
 func (j *job) createsOnlyInWesteurope(t *testing.T) {
 	t.Helper()
-	j.run(t, 0, "vm", "create", "west", "--image", "golden/small", "--ssh-key", j.key, "--location", "westeurope")
-	j.run(t, 0, "vm", "delete", "west")
-	r := j.try(t, "vm", "create", "east", "--image", "golden/small", "--ssh-key", j.key, "--location", "eastus")
-	if r.code == 0 {
+	j.Run(t, 0, "vm", "create", "west", "--image", "golden/small", "--ssh-key", j.Key, "--location", "westeurope")
+	j.Run(t, 0, "vm", "delete", "west")
+	r := j.Try(t, "vm", "create", "east", "--image", "golden/small", "--ssh-key", j.Key, "--location", "eastus")
+	if r.Code == 0 {
 		t.Error("a machine is made where the storage is gone")
 	}
 	contains(t, r, "GalleryImageNotFound", "is not available in eastus region")
 }
 
 func (j *job) revoked(t *testing.T) {
-	j.run(t, 0, "image", "revoke", "golden/small/1.0.1", "--reason", "CVE-2026-0001")
-	r := j.run(t, 4, "audit", "--fail-on", "revoked", "--output", "json")
+	j.Run(t, 0, "image", "revoke", "golden/small/1.0.1", "--reason", "CVE-2026-0001")
+	r := j.Run(t, 4, "audit", "--fail-on", "revoked", "--output", "json")
 	var all report
-	if err := json.Unmarshal([]byte(r.out), &all); err != nil || all.state("web-1") != "revoked" || !strings.Contains(r.out, "CVE-2026-0001") {
+	if err := json.Unmarshal([]byte(r.Out), &all); err != nil || all.state("web-1") != "revoked" || !strings.Contains(r.Out, "CVE-2026-0001") {
 		t.Errorf("%v: %s", err, r)
 	}
-	j.run(t, 0, "vm", "delete", "web-1")
+	j.Run(t, 0, "vm", "delete", "web-1")
 }
 
 // published has the pipeline of another control plane work here, as it would
 // work in Azure.
 func (j *job) published(t *testing.T) {
-	a := newInstance(t, "127.0.0.1")
-	a.write(t, filepath.Join("data", "config.yaml"), fmt.Sprintf(`subscription: 00000000-0000-0000-0000-00000000000a
+	a := outside.New(t, "127.0.0.1")
+	a.Write(t, filepath.Join("data", "config.yaml"), fmt.Sprintf(`subscription: 00000000-0000-0000-0000-00000000000a
 locations: [{name: eastus, displayName: Here}]
 targets:
   there: {url: %q, clientId: %q, secretFile: %q, caFile: %q}
 `, j.arm.Endpoint, j.arm.ClientID, j.arm.SecretFile, j.arm.CAFile))
-	a.up(t)
-	arm := a.endpoint(t)
+	a.Up(t)
+	arm := a.Endpoint(t)
 	text := strings.NewReplacer("small", "remote", "sku: debian-12}", "sku: remote}", "secrets:\n  canary: {env: E2E_CANARY}\n", "", "    secrets: [canary]\n", "",
 		"/run/secrets/canary", "/etc/hostname", "regions: [eastus, westeurope]", "regions: [westeurope]").Replace(recipe)
-	arm.must(t, "PUT", arm.group(""), "2021-04-01", map[string]any{"location": "eastus"}, nil)
-	pipeline := arm.group("/providers/Hallmark.Images/pipelines/remote")
-	arm.must(t, "PUT", pipeline, apiHallmark, map[string]any{"properties": map[string]any{
+	arm.Must(t, "PUT", arm.Group(""), "2021-04-01", map[string]any{"location": "eastus"}, nil)
+	pipeline := arm.Group("/providers/Hallmark.Images/pipelines/remote")
+	arm.Must(t, "PUT", pipeline, apiHallmark, map[string]any{"properties": map[string]any{
 		"recipe": text, "target": "there", "subscription": j.arm.Subscription, "galleryResourceGroup": "hallmark"}}, nil)
 	var run struct{ Name string }
-	arm.must(t, "POST", pipeline+"/run", apiHallmark, nil, &run)
-	a.run(t, 0, "image", "log", run.Name)
+	arm.Must(t, "POST", pipeline+"/run", apiHallmark, nil, &run)
+	a.Run(t, 0, "image", "log", run.Name)
 
-	v := j.arm.versions(t, "remote")
+	v := versions(t, j.arm, "remote")
 	if len(v) != 1 || v[0].Name != "1.0.0" || v[0].Properties.PublishingProfile.ExcludeFromLatest {
 		t.Fatalf("published there: %+v", v)
 	}
-	j.readyEverywhere(t, v[0])
+	readyEverywhere(t, j.Instance, v[0])
 	for _, folder := range []string{"machines", "regions", "builds/layers", "builds/images"} {
-		if files, _ := filepath.Glob(filepath.Join(a.dir, folder, "*", "*.qcow2")); len(files) > 0 {
+		if files, _ := filepath.Glob(filepath.Join(a.Dir, folder, "*", "*.qcow2")); len(files) > 0 {
 			t.Errorf("the pipeline's own instance has built or run something: %q", files)
 		}
 	}
-	a.run(t, 0, "down")
+	a.Run(t, 0, "down")
 }
 
 func (j *job) nothingLeft(t *testing.T) {
-	if left := j.leftovers(t, 0); len(left) > 0 {
+	if left := j.Leftovers(t, 0); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
 }

@@ -277,3 +277,19 @@ func TestBuiltInsAreSeenEverywhere(t *testing.T) {
 		t.Errorf("list: %s", list)
 	}
 }
+
+// An initiative's body names the initiative itself too: that is no use of it.
+func TestAnUnusedInitiativeCanBeDeletedAndItsMembersOnlyAfterIt(t *testing.T) {
+	s := start(t)
+	definition, set := subscription()+"/providers/Microsoft.Authorization/policyDefinitions/tag", subscription()+"/providers/Microsoft.Authorization/policySetDefinitions/tags"
+	put(t, s, definition, tagRule, 201)
+	put(t, s, set, `{"properties":{"policyDefinitions":[{"policyDefinitionId":"`+definition+`","parameters":{"tagName":{"value":"owner"}}}]}}`, 201)
+	for _, step := range []struct {
+		path string
+		want int
+	}{{definition, 400}, {set, 200}, {definition, 200}} {
+		if status, _, body := s.Do(t, "DELETE", step.path+"?api-version=2023-04-01", ""); status != step.want {
+			t.Errorf("DELETE %s: %d, want %d: %s", step.path, status, step.want, body)
+		}
+	}
+}

@@ -212,10 +212,10 @@ func userOf(tx store.ReadTx, id arm.ID) (string, error) {
 		return "", err
 	}
 	for _, s := range sets {
-		if !strings.Contains(strings.ToLower(string(s.Body)), `"`+id.Key()+`"`) {
-			continue
+		members, _ := arm.Get(s.Body, "properties.policyDefinitions") // the body itself names its own id
+		if strings.Contains(strings.ToLower(string(members)), `"`+id.Key()+`"`) {
+			return s.ID, nil
 		}
-		return s.ID, nil
 	}
 	return "", nil
 }

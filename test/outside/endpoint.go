@@ -1,4 +1,4 @@
-package e2e_test
+package outside
 
 import (
 	"context"
@@ -19,21 +19,22 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
 
-// endpoint is what a client needs to know, as the context that `hallmark up`
+// Endpoint is what a client needs to know, as the context that `hallmark up`
 // has made says it.
-type endpoint struct {
-	Endpoint, ClientID, SecretFile, CAFile, Subscription string
+type Endpoint struct {
+	Endpoint, Tenant, ClientID, SecretFile, CAFile, Subscription string
 
-	credential azcore.TokenCredential
-	options    *arm.ClientOptions
+	// Credential and Options make Azure's clients.
+	Credential azcore.TokenCredential
+	Options    *arm.ClientOptions
 	client     *arm.Client
 }
 
-// endpoint connects Azure's clients to a running instance.
-func (i *instance) endpoint(t *testing.T) *endpoint {
+// Endpoint connects Azure's clients to a running instance.
+func (i *Instance) Endpoint(t testing.TB) *Endpoint {
 	t.Helper()
-	var all []endpoint
-	i.ask(t, &all, "context", "list")
+	var all []Endpoint
+	i.Ask(t, &all, "context", "list")
 	e := &all[0]
 	secret, err := os.ReadFile(e.SecretFile)
 	if err != nil {
@@ -45,7 +46,7 @@ func (i *instance) endpoint(t *testing.T) *endpoint {
 	}
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
-	e.options = &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
+	e.Options = &arm.ClientOptions{DisableRPRegistration: true, ClientOptions: policy.ClientOptions{
 		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: e.Endpoint, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: e.Endpoint, Audience: e.Endpoint + "/"}}},
 		Transport: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
@@ -53,30 +54,23 @@ func (i *instance) endpoint(t *testing.T) *endpoint {
 	}}
 	// The directory is "adfs" for every embedded issuer; others would be looked
 	// up in Microsoft's cloud first.
-	if e.credential, err = azidentity.NewClientSecretCredential("adfs", e.ClientID, strings.TrimSpace(string(secret)),
-		&azidentity.ClientSecretCredentialOptions{ClientOptions: e.options.ClientOptions, DisableInstanceDiscovery: true}); err != nil {
+	if e.Credential, err = azidentity.NewClientSecretCredential("adfs", e.ClientID, strings.TrimSpace(string(secret)),
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: e.Options.ClientOptions, DisableInstanceDiscovery: true}); err != nil {
 		t.Fatal(err)
 	}
-	if e.client, err = arm.NewClient("hallmark-e2e", "v1.0.0", e.credential, e.options); err != nil {
+	if e.client, err = arm.NewClient("hallmark-e2e", "v1.0.0", e.Credential, e.Options); err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-// The api-versions that the tests speak.
-const (
-	apiHallmark = "2026-11-01"
-	apiCompute  = "2024-07-01"
-	apiGallery  = "2023-07-03"
-)
-
-// group is an id in the resource group that the command line uses.
-func (e *endpoint) group(path string) string {
+// Group is an id in the resource group that the command line uses.
+func (e *Endpoint) Group(path string) string {
 	return "/subscriptions/" + e.Subscription + "/resourceGroups/hallmark" + path
 }
 
 // call makes one request and decodes the answer; it returns the status.
-func (e *endpoint) call(ctx context.Context, method, path, apiVersion string, body, into any) (int, error) {
+func (e *Endpoint) Call(ctx context.Context, method, path, apiVersion string, body, into any) (int, error) {
 	request, err := runtime.NewRequest(ctx, method, runtime.JoinPaths(e.Endpoint, path))
 	if err != nil {
 		return 0, err
@@ -102,40 +96,12 @@ func (e *endpoint) call(ctx context.Context, method, path, apiVersion string, bo
 	return response.StatusCode, json.NewDecoder(response.Body).Decode(into)
 }
 
-// must is call, where nothing may go wrong.
-func (e *endpoint) must(t *testing.T, method, path, apiVersion string, body, into any) {
+// Must is call, where nothing may go wrong.
+func (e *Endpoint) Must(t testing.TB, method, path, apiVersion string, body, into any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := e.call(ctx, method, path, apiVersion, body, into); err != nil {
+	if _, err := e.Call(ctx, method, path, apiVersion, body, into); err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
-}
-
-// version is what the tests look at of a gallery image version.
-type version struct {
-	ID, Name   string
-	Tags       map[string]string
-	Properties struct {
-		ProvisioningState string
-		PublishingProfile struct {
-			ExcludeFromLatest bool
-			TargetRegions     []struct{ Name string }
-		}
-		ReplicationStatus struct {
-			AggregatedState string
-			Summary         []struct{ Region, State string }
-		}
-		Hallmark struct{ ImageDigest string }
-	}
-}
-
-func (e *endpoint) versions(t *testing.T, definition string) []version {
-	t.Helper()
-	var page struct{ Value []version }
-	e.must(t, http.MethodGet, e.group("/providers/Microsoft.Compute/galleries/golden/images/"+definition+"/versions"), apiGallery, nil, &page)
-	for n := range page.Value {
-		e.must(t, http.MethodGet, page.Value[n].ID+"?$expand=ReplicationStatus", apiGallery, nil, &page.Value[n])
-	}
-	return page.Value
 }

@@ -1,4 +1,4 @@
-package e2e_test
+package outside
 
 import (
 	"bytes"
@@ -18,39 +18,40 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// instance is one control plane and the user in front of it.
-type instance struct {
-	dir    string // the data directory
-	home   string // the user's contexts, SSH key and temporary files
-	listen string
-	key    string // the user's public SSH key
-	env    []string
+// Instance is one control plane and the user in front of it.
+type Instance struct {
+	Dir    string // the data directory
+	Home   string // the user's contexts, SSH key and temporary files
+	Listen string
+	Key    string // the user's public SSH key
+	Env    []string
 }
 
-// newInstance prepares an instance without starting it. host is the address
+// New prepares an instance without starting it. host is the address
 // that it will listen on; its port stays the same when it is started again.
-func newInstance(t *testing.T, host string) *instance {
+func New(t testing.TB, host string) *Instance {
 	t.Helper()
-	needSystem(t)
+	NeedSystem(t)
 	home := t.TempDir()
-	i := &instance{dir: filepath.Join(home, "data"), home: home, listen: freeAddress(t, host)}
-	for _, folder := range []string{i.temporary(), i.dir} {
+	i := &Instance{Dir: filepath.Join(home, "data"), Home: home, Listen: freeAddress(t, host)}
+	for _, folder := range []string{i.Temporary(), i.Dir} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	i.key = i.serveKey(t)
-	i.env = append(os.Environ(), "HALLMARK_CONFIG="+filepath.Join(home, "contexts.yaml"), "HALLMARK_DATA="+i.dir,
-		"TMPDIR="+i.temporary(), "SSH_AUTH_SOCK="+i.agentSocket())
+	i.Key = i.serveKey(t)
+	i.Env = append(os.Environ(), "HALLMARK_CONFIG="+filepath.Join(home, "contexts.yaml"), "HALLMARK_DATA="+i.Dir,
+		"TMPDIR="+i.Temporary(), "SSH_AUTH_SOCK="+i.agentSocket())
 	i.seedBases(t)
-	t.Cleanup(func() { i.clear(t) })
+	t.Cleanup(func() { i.Clear(t) })
 	return i
 }
 
-func (i *instance) temporary() string   { return filepath.Join(i.home, "tmp") }
-func (i *instance) agentSocket() string { return filepath.Join(i.home, "agent") }
+// Temporary is the TMPDIR of the instance's processes.
+func (i *Instance) Temporary() string   { return filepath.Join(i.Home, "tmp") }
+func (i *Instance) agentSocket() string { return filepath.Join(i.Home, "agent") }
 
-func freeAddress(t *testing.T, host string) string {
+func freeAddress(t testing.TB, host string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
@@ -62,7 +63,7 @@ func freeAddress(t *testing.T, host string) string {
 
 // serveKey is an ssh-agent(1) with one key, so that ssh logs in without a file
 // in anybody's home.
-func (i *instance) serveKey(t *testing.T) (public string) {
+func (i *Instance) serveKey(t testing.TB) (public string) {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -93,74 +94,77 @@ func (i *instance) serveKey(t *testing.T) (public string) {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }
 
-// result is how a command ended.
-type result struct {
-	code     int
-	out, err string
+// Result is how a command ended.
+type Result struct {
+	Code     int
+	Out, Err string
 }
 
-func (r result) String() string { return r.out + r.err }
+func (r Result) String() string { return r.Out + r.Err }
 
-// command prepares the command line.
-func (i *instance) command(ctx context.Context, t *testing.T, arguments ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
+// Command prepares the command line.
+func (i *Instance) Command(ctx context.Context, t testing.TB, arguments ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	t.Helper()
-	path, err := product()
+	path, err := Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.CommandContext(ctx, path, arguments...)
 	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr, c.Env = &out, &errs, i.env
+	c.Stdout, c.Stderr, c.Env = &out, &errs, i.Env
 	return c, &out, &errs
 }
 
-// try runs the command line to its end, whatever that is.
-func (i *instance) try(t *testing.T, arguments ...string) result {
+// Try runs the command line to its end, whatever that is.
+func (i *Instance) Try(t testing.TB, arguments ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	c, out, errs := i.command(ctx, t, arguments...)
+	c, out, errs := i.Command(ctx, t, arguments...)
 	err := c.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("hallmark %q: %v", arguments, err)
 	}
-	return result{c.ProcessState.ExitCode(), out.String(), errs.String()}
+	return Result{c.ProcessState.ExitCode(), out.String(), errs.String()}
 }
 
-// run wants the command line to end with a code.
-func (i *instance) run(t *testing.T, code int, arguments ...string) result {
+// Run wants the command line to end with a code.
+func (i *Instance) Run(t testing.TB, code int, arguments ...string) Result {
 	t.Helper()
-	r := i.try(t, arguments...)
-	if r.code != code {
-		t.Fatalf("hallmark %q ended with %d, not %d:\n%s\nthe server's log ends with\n%s", arguments, r.code, code, r, i.logEnd())
+	r := i.Try(t, arguments...)
+	if r.Code != code {
+		t.Fatalf("hallmark %q ended with %d, not %d:\n%s\nthe server's log ends with\n%s", arguments, r.Code, code, r, i.LogEnd())
 	}
 	return r
 }
 
-// ask decodes the JSON that the command line prints.
-func (i *instance) ask(t *testing.T, into any, arguments ...string) {
+// Ask decodes the JSON that the command line prints.
+func (i *Instance) Ask(t testing.TB, into any, arguments ...string) {
 	t.Helper()
-	r := i.run(t, 0, append(arguments, "--output", "json")...)
-	if err := json.Unmarshal([]byte(r.out), into); err != nil {
-		t.Fatalf("hallmark %q: %v: %s", arguments, err, r.out)
+	r := i.Run(t, 0, append(arguments, "--output", "json")...)
+	if err := json.Unmarshal([]byte(r.Out), into); err != nil {
+		t.Fatalf("hallmark %q: %v: %s", arguments, err, r.Out)
 	}
 }
 
-func (i *instance) up(t *testing.T) {
+// Up starts the control plane in the background and waits until it answers.
+func (i *Instance) Up(t testing.TB) {
 	t.Helper()
-	i.run(t, 0, "up", "--listen", i.listen)
+	i.Run(t, 0, "up", "--listen", i.Listen)
 }
 
-func (i *instance) pid(t *testing.T) int {
+// PID is the control plane's process id.
+func (i *Instance) PID(t testing.TB) int {
 	t.Helper()
 	var status struct{ PID int }
-	i.ask(t, &status, "status")
+	i.Ask(t, &status, "status")
 	return status.PID
 }
 
-func (i *instance) logEnd() string {
-	raw, err := os.ReadFile(filepath.Join(i.dir, "log", "server.log"))
+// LogEnd is the end of the control plane's log, without requests.
+func (i *Instance) LogEnd() string {
+	raw, err := os.ReadFile(filepath.Join(i.Dir, "log", "server.log"))
 	if err != nil {
 		return err.Error()
 	}
@@ -173,10 +177,10 @@ func (i *instance) logEnd() string {
 	return strings.Join(said[max(0, len(said)-20):], "")
 }
 
-// write puts a file into the user's home and returns its path.
-func (i *instance) write(t *testing.T, name, text string) string {
+// Write puts a file into the user's home and returns its path.
+func (i *Instance) Write(t testing.TB, name, text string) string {
 	t.Helper()
-	path := filepath.Join(i.home, name)
+	path := filepath.Join(i.Home, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +188,7 @@ func (i *instance) write(t *testing.T, name, text string) string {
 }
 
 // cachedBases is where this and other packages' tests keep assembled bases.
-func cachedBases(t *testing.T) string {
+func cachedBases(t testing.TB) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -195,14 +199,14 @@ func cachedBases(t *testing.T) string {
 
 // seedBases gives the instance the bases that are there: assembling one takes
 // minutes. Those that it assembles itself are kept for the next run.
-func (i *instance) seedBases(t *testing.T) {
+func (i *Instance) seedBases(t testing.TB) {
 	t.Helper()
-	own := filepath.Join(i.dir, "bases")
+	own := filepath.Join(i.Dir, "bases")
 	copyImages(t, cachedBases(t), own)
 	t.Cleanup(func() { copyImages(t, own, cachedBases(t)) })
 }
 
-func copyImages(t *testing.T, from, to string) {
+func copyImages(t testing.TB, from, to string) {
 	t.Helper()
 	images, err := filepath.Glob(filepath.Join(from, "images", "*"))
 	if err != nil {
@@ -220,7 +224,7 @@ func copyImages(t *testing.T, from, to string) {
 			t.Fatal(err)
 		}
 		part := target + ".copy"
-		tool(t, "cp", "-a", "--reflink=auto", image, part)
+		Tool(t, "cp", "-a", "--reflink=auto", image, part)
 		if err := os.Rename(part, target); err != nil {
 			t.Errorf("keep a base: %v", err)
 		}
