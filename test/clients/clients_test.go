@@ -40,6 +40,7 @@ func TestAzureCLI(t *testing.T) {
 		{"policy", s.policy},
 		{"golden image", s.goldenImage},
 		{"gallery", s.gallery},
+		{"seed commands", s.seeds},
 	} {
 		if only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue
