@@ -23,7 +23,7 @@ func (c *call) deleteOnce(ctx context.Context, t *ResourceType) (*Response, erro
 	}
 	if w.Old == nil {
 		if w.ID.Kind() != arm.KindResource {
-			return nil, arm.NotFound(w.ID)
+			return nil, c.p.notFound(w.ID)
 		}
 		return &Response{Status: http.StatusNoContent}, nil
 	}

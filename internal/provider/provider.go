@@ -107,6 +107,10 @@ type ResourceType struct {
 	// is named.
 	Home func(named arm.ID) arm.ID
 
+	// NotFoundCode is the error code of a 404 where it is not ResourceNotFound, such
+	// as "PolicyDefinitionNotFound"; its words make the message.
+	NotFoundCode string
+
 	// Codes are the answers where the defaults do not fit what the SDKs accept.
 	Codes Codes
 

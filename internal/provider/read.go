@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/store"
@@ -69,11 +70,32 @@ func (p *Pipeline) load(ctx context.Context, id arm.ID) (*store.Document, error)
 	var doc *store.Document
 	err := p.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
 		if doc, err = tx.Get(id.Key()); errors.Is(err, store.ErrNotFound) {
-			return errors.Join(p.checkScopes(tx, id.Parent()), arm.NotFound(id))
+			return errors.Join(p.checkScopes(tx, id.Parent()), p.notFound(id))
 		}
 		return err
 	})
 	return doc, first(err)
+}
+
+// notFound is the 404 that clients of the resource's type know.
+func (p *Pipeline) notFound(id arm.ID) *arm.Error {
+	t := p.reg.types[id.Type().Key()]
+	if t == nil || t.NotFoundCode == "" {
+		return arm.NotFound(id)
+	}
+	return arm.Errorf(http.StatusNotFound, t.NotFoundCode, "The %s '%s' could not be found.", words(t.NotFoundCode), id.Name()).At(id.String())
+}
+
+// words spells a code such as PolicyDefinitionNotFound: "policy definition".
+func words(code string) string {
+	var b strings.Builder
+	for i, r := range strings.TrimSuffix(code, "NotFound") {
+		if unicode.IsUpper(r) && i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
 
 // first is the first ARM error of several joined ones, or the error itself.

@@ -206,7 +206,7 @@ func deleting(id arm.ID) error {
 func (c *call) conditions(w *Write) error {
 	missing := w.Old == nil
 	if missing && (w.Action != "write" && w.Action != "delete" || c.Method == "PATCH") {
-		return arm.NotFound(w.ID)
+		return c.p.notFound(w.ID)
 	}
 	ifMatch, ifNone := c.Header.Get("If-Match"), c.Header.Get("If-None-Match")
 	switch {

@@ -65,7 +65,7 @@ func New(cfg Config) provider.Provider {
 
 func (cfg Config) definitions() provider.ResourceType {
 	return provider.ResourceType{
-		Type: assignment.TypeDefinition, Scopes: atDefinitions, APIVersions: definitionVersions, Name: name, NameHint: nameHint,
+		Type: assignment.TypeDefinition, Scopes: atDefinitions, APIVersions: definitionVersions, Name: name, NameHint: nameHint, NotFoundCode: "PolicyDefinitionNotFound",
 		Hidden: true, NoState: true, NoPatch: true, CascadeDelete: true, Codes: provider.Codes{Create: 201, Update: 201},
 		ReadOnly: []string{"properties.versions"},
 		Default:  defaultDefinition, Validate: cfg.validateDefinition, Commit: commitVersioned(maxDefinitions), CheckDelete: unusedDefinition,
@@ -82,7 +82,7 @@ func (cfg Config) definitionVersions() provider.ResourceType {
 
 func (cfg Config) initiatives() provider.ResourceType {
 	return provider.ResourceType{
-		Type: assignment.TypeInitiative, Scopes: atDefinitions, APIVersions: definitionVersions, Name: name, NameHint: nameHint,
+		Type: assignment.TypeInitiative, Scopes: atDefinitions, APIVersions: definitionVersions, Name: name, NameHint: nameHint, NotFoundCode: "PolicySetDefinitionNotFound",
 		Hidden: true, NoState: true, NoPatch: true, CascadeDelete: true,
 		ReadOnly: []string{"properties.versions"},
 		Load:     loadMembers, Default: defaultInitiative, Validate: validateInitiative, Commit: commitVersioned(maxInitiatives), CheckDelete: unusedDefinition,
@@ -99,7 +99,7 @@ func (cfg Config) initiativeVersions() provider.ResourceType {
 
 func (cfg Config) assignments() provider.ResourceType {
 	return provider.ResourceType{
-		Type: assignment.TypeAssignment, Scopes: atAssignments, APIVersions: assignmentVersions, Name: name, NameHint: nameHint,
+		Type: assignment.TypeAssignment, Scopes: atAssignments, APIVersions: assignmentVersions, Name: name, NameHint: nameHint, NotFoundCode: "PolicyAssignmentNotFound",
 		Hidden: true, NoState: true, Location: provider.LocationOptional, Codes: provider.Codes{Create: 201, Update: 201},
 		ReadOnly: []string{"identity.principalId", "identity.tenantId", "properties.scope", "properties.instanceId",
 			"properties.effectiveDefinitionVersion", "properties.latestDefinitionVersion"},
@@ -109,7 +109,7 @@ func (cfg Config) assignments() provider.ResourceType {
 
 func (cfg Config) exemptions() provider.ResourceType {
 	return provider.ResourceType{
-		Type: assignment.TypeExemption, Scopes: atAssignments, APIVersions: exemptionVersions, Name: name, NameHint: nameHint,
+		Type: assignment.TypeExemption, Scopes: atAssignments, APIVersions: exemptionVersions, Name: name, NameHint: nameHint, NotFoundCode: "PolicyExemptionNotFound",
 		Hidden: true, NoState: true,
 		Load: loadExempted, Default: defaultExemption, Validate: validateExemption, Commit: commitExemption, CheckDelete: touch,
 	}
