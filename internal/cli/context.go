@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/instance"
 )
 
 // Context is one endpoint that the command line can talk to, with the defaults
@@ -90,6 +91,26 @@ func (f *contextFile) put(c Context) {
 	f.Contexts = append(f.Contexts, c)
 	if f.Current == "" {
 		f.Current = c.Name
+	}
+}
+
+// nameOf is what the context of a data directory is called: as it was, or a name
+// that no other directory has.
+func (f contextFile) nameOf(dir instance.Dir) string {
+	for _, c := range f.Contexts {
+		if c.SecretFile == dir.AdminSecret() {
+			return c.Name
+		}
+	}
+	base := filepath.Base(string(dir))
+	name := "local"
+	for n := 1; ; n++ {
+		if _, taken := f.find(name); !taken {
+			return name
+		}
+		if name = base; n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func (a *App) upCommand() *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "the address to listen on; port 0 picks a free one")
-	command.Flags().StringVar(&name, "name", "local", "the name of the context")
+	command.Flags().StringVar(&name, "name", "", "the name of the context; that of the data directory's last start, else local, else the directory's name")
 	return command
 }
 
@@ -146,11 +146,15 @@ func tail(file string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// remember makes the server the context of that name.
+// remember makes the server the context of that name; without one, a second
+// instance does not take the first one's.
 func (a *App) remember(dir instance.Dir, server instance.Server, name string) error {
 	file, err := loadContexts()
 	if err != nil {
 		return err
+	}
+	if name == "" {
+		name = file.nameOf(dir)
 	}
 	group := "hallmark"
 	if old, ok := file.find(name); ok && old.Group != "" {
