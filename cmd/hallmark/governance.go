@@ -13,6 +13,7 @@ import (
 	"hallmark.dev/hallmark/internal/rp/locks"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
+	"hallmark.dev/hallmark/internal/rp/resourcegraph"
 )
 
 // governance is what makes policies and what asks them.
@@ -39,6 +40,7 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
 			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts}),
+			resourcegraph.New(resourcegraph.Config{TenantID: tenant, Engine: engine}),
 		},
 		admitter: admission.New(admission.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
 		engine:   engine,

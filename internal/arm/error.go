@@ -47,8 +47,16 @@ type Error struct {
 	Target         string           `json:"target,omitempty"`
 	Details        []*Error         `json:"details,omitempty"`
 	AdditionalInfo []AdditionalInfo `json:"additionalInfo,omitempty"`
+	*Position                       // of what is wrong in a text, such as a query; nil if it is in none
 
 	Cause error `json:"-"` // for the log, never for the client
+}
+
+// Position is a place in a text, as Resource Graph tells it.
+type Position struct {
+	Line   int    `json:"line,omitempty"`                    // from 1
+	Column int    `json:"characterPositionInLine,omitempty"` // from 0
+	Token  string `json:"token,omitempty"`
 }
 
 // AdditionalInfo is a typed addition, such as the policies that refused a request.

@@ -221,7 +221,11 @@ func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]str
 		}
 	}
 	return rt.Handle(ctx, &Call{Request: c.Request, Vars: vars, Scope: scope, Client: c.client(), Runtime: c.p.Runtime(),
-		Allowed: func(action string, scope arm.ID) bool { return c.authorize(ctx, action, scope) == nil }, Retag: c.retagger()})
+		Allowed: func(action string, scope arm.ID) bool { return c.authorize(ctx, action, scope) == nil },
+		CanRead: func(t arm.Type, scope arm.ID) bool {
+			return c.authorize(ctx, c.p.readOf(t, string(t)+"/read"), scope) == nil
+		},
+		Listed: c.p.lists, Retag: c.retagger()})
 }
 
 // retagger implements Call.Retag.

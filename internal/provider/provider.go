@@ -267,6 +267,11 @@ type Call struct {
 	Runtime Runtime
 	// Allowed asks the Authorizer for the caller, to filter lists.
 	Allowed func(action string, scope arm.ID) bool
+	// CanRead asks it whether the caller may read resources of a type at, and so below, a scope.
+	CanRead func(t arm.Type, scope arm.ID) bool
+	// Listed reports whether GET …/resources would list a resource of a type that has a
+	// location, or ("") has none.
+	Listed func(t arm.Type, location string) bool
 	// Retag merges into the tags of any resource, as the caller, whom the route's own
 	// permission has allowed it: who may tag need not be allowed to write.
 	Retag func(ctx context.Context, id arm.ID, tags map[string]any) error

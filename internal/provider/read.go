@@ -269,7 +269,7 @@ func (c *call) list(ctx context.Context, q store.Query, keep func(*store.Documen
 	}
 	all := c.authorize(ctx, permission, c.path.ID) == nil
 	for _, d := range docs {
-		if !keep(d) || !all && c.authorize(ctx, c.p.readOf(d, permission), d.ARMID()) != nil {
+		if !keep(d) || !all && c.authorize(ctx, c.p.readOf(d.Type, permission), d.ARMID()) != nil {
 			continue
 		}
 		item, err := show(d)

@@ -33,18 +33,20 @@ func (c *call) resources(ctx context.Context) (*Response, error) {
 
 // listed reports whether …/resources shows the document. Of what is only recorded
 // nobody says whether it is tracked: a child with a location is.
-func (p *Pipeline) listed(d *store.Document) bool {
-	t := p.reg.types[d.Type.Key()]
+func (p *Pipeline) listed(d *store.Document) bool { return p.lists(d.Type, d.Location) }
+
+func (p *Pipeline) lists(typ arm.Type, location string) bool {
+	t := p.reg.types[typ.Key()]
 	if t == nil || !t.Tags || t.Hidden || t.Type.Equal(arm.TypeResourceGroup) || t.Type.Equal(arm.TypeSubscription) {
 		return false
 	}
 	_, child := t.Type.Parent()
-	return !t.Recorded || !child || d.Location != ""
+	return !t.Recorded || !child || location != ""
 }
 
 // readOf is the permission to read one item of a list.
-func (p *Pipeline) readOf(d *store.Document, permission string) string {
-	if t := p.reg.types[d.Type.Key()]; t != nil {
+func (p *Pipeline) readOf(typ arm.Type, permission string) string {
+	if t := p.reg.types[typ.Key()]; t != nil {
 		return t.permission("read")
 	}
 	return permission
