@@ -62,6 +62,9 @@ func (j *judge) recreate(s *subject, f *Finding, image string) string {
 	if f.Subscription != "" {
 		where += " --subscription " + shell(f.Subscription)
 	}
+	if set := segment(s.ID, "virtualmachinescalesets"); set != "" && s.Kind == lineage.KindVM {
+		return "az vmss update-instances" + where + " -n " + shell(set) + " --instance-ids " + shell(segment(s.ID, "virtualmachines"))
+	}
 	switch s.Kind {
 	case lineage.KindScaleSet:
 		update := "az vmss update-instances" + where + " -n " + shell(f.Name) + " --instance-ids '*'"

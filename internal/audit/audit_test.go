@@ -483,3 +483,26 @@ func FuzzReport(f *testing.F) {
 		}
 	})
 }
+
+// An instance that is behind its scale set's model is a finding of its own, and is updated,
+// not made anew.
+func TestInstanceBehindItsModel(t *testing.T) {
+	e := NewEstate(Options{Now: now})
+	set := base + "/virtualMachineScaleSets/set"
+	for _, d := range []string{
+		version("1.0.1", `{"hallmark-state":"aged"}`), version("1.0.3", `{"hallmark-state":"published"}`),
+		`{"id":"` + set + `","virtualMachineProfile":{"storageProfile":{"imageReference":{"id":"` + web + `"}}}}`,
+		`{"id":"` + set + `/virtualMachines/0","name":"set_0","storageProfile":{"imageReference":{"id":"` + web + `","exactVersion":"1.0.1"}}}`,
+		`{"id":"` + set + `/virtualMachines/1","name":"set_1","storageProfile":{"imageReference":{"id":"` + web + `","exactVersion":"1.0.3"}}}`,
+	} {
+		e.Add(json.RawMessage(d), "test")
+	}
+	got := map[string]string{}
+	for f := range e.Report().Findings {
+		got[f.Name] = string(f.State) + ": " + f.Command
+	}
+	where := "az vmss update-instances -g " + segment(base, "resourcegroups") + " --subscription " + segment(base, "subscriptions") + " -n set --instance-ids 0"
+	if diff := cmp.Diff(map[string]string{"set": "approved-current: ", "set_0": "aged: " + where, "set_1": "approved-current: "}, got); diff != "" {
+		t.Error(diff)
+	}
+}

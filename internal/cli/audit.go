@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/audit"
 )
 
@@ -108,6 +109,8 @@ func (a *App) readEstate(estate *audit.Estate, files []string) error {
 // auditedTypes are what an estate is made of, beside the galleries.
 var auditedTypes = []string{typeVM, "Microsoft.Compute/disks", "Microsoft.Compute/images"}
 
+const typeScaleSet = "Microsoft.Compute/virtualMachineScaleSets"
+
 func (a *App) fetchEstate(ctx context.Context, estate *audit.Estate, where scope) error {
 	s, err := a.open(where)
 	if err != nil {
@@ -122,7 +125,29 @@ func (a *App) fetchEstate(ctx context.Context, estate *audit.Estate, where scope
 			return err
 		}
 	}
+	if err := s.addScaleSets(ctx, estate, from); err != nil {
+		return err
+	}
 	return s.addGalleries(ctx, estate)
+}
+
+// addScaleSets adds the models and, since an instance may be behind its model, the instances
+// of Uniform sets. Those of Flexible sets are among the machines.
+func (s *session) addScaleSets(ctx context.Context, estate *audit.Estate, from string) error {
+	sets, err := s.list(ctx, from+"/providers/"+typeScaleSet, apiCompute, nil)
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		estate.Add(set, idOf(set))
+		if strings.EqualFold(arm.GetString(set, "properties.orchestrationMode"), "Flexible") {
+			continue
+		}
+		if err := s.addAll(ctx, estate, idOf(set)+"/virtualMachines", apiCompute); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) addAll(ctx context.Context, estate *audit.Estate, path, apiVersion string) error {

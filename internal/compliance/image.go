@@ -15,17 +15,18 @@ import (
 
 // Types that have a lineage, and types that a lineage depends on.
 var (
-	subjectTypes = []arm.Type{"Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/disks"}
+	subjectTypes = []arm.Type{"Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets", typeDisk, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"}
 	imageTypes   = []arm.Type{"Microsoft.Compute/galleries", "Microsoft.Compute/galleries/images", "Microsoft.Compute/galleries/images/versions", "Microsoft.Compute/images"}
 )
 
 const (
+	typeDisk     arm.Type = "Microsoft.Compute/disks"
 	typeGallery  arm.Type = "Microsoft.Compute/galleries"
 	typeVersions arm.Type = "Microsoft.Compute/galleries/images/versions"
 )
 
-// ImageFacts answers for the aliases Hallmark.Image/* of machines, scale sets and
-// disks. It reads what a subject's lineage leads to, in the state that is evaluated,
+// ImageFacts answers for the aliases Hallmark.Image/* of machines, scale sets, their
+// instances and disks. It reads what a subject's lineage leads to, in the state that is evaluated,
 // and nothing else.
 type ImageFacts struct {
 	// Galleries are the ids of the only approved galleries; none: all of them.
@@ -263,7 +264,7 @@ func (w *work) images(c store.Change) error {
 				return err
 			}
 		}
-	case c.Type.Equal(subjectTypes[2]):
+	case c.Type.Equal(typeDisk):
 		return w.usersOf(c.Key)
 	}
 	return nil
