@@ -31,6 +31,10 @@ func FuzzDocuments(f *testing.F) {
 		`{"location":"local","properties":{"ipConfigurations":[{"properties":{"subnet":7}}]}}`,
 		`{"location":"local","properties":{"ipConfigurations":{},"networkSecurityGroup":"x"}}`,
 		`{"location":"local","properties":{"securityRules":7}}`,
+		`{"location":"local","sku":{"name":"Standard_B1s","capacity":"2"},"properties":{"virtualMachineProfile":{"networkProfile":{"networkInterfaceConfigurations":[7,{"properties":{"ipConfigurations":7}}]}}}}`,
+		`{"location":"local","sku":{"name":"Standard_B1s","capacity":1},"properties":{"orchestrationMode":"Flexible","virtualMachineProfile":{"storageProfile":{"dataDisks":[null,7]},"osProfile":{"computerNamePrefix":7}}}}`,
+		`{"location":"local","sku":{"capacity":1},"instanceIds":["*",""],"hallmarkMember":{"passwordHash":"x"},"properties":{"upgradePolicy":7,"virtualMachineProfile":[],"virtualMachineScaleSet":{"id":"/x"}}}`,
+		`{"location":"local","sku":{"name":"Standard_B1s"},"properties":{"virtualMachineProfile":{},"upgradePolicy":{"mode":"Rolling","rollingUpgradePolicy":{"pauseTimeBetweenBatches":"PT-1S"}}}}`,
 	} {
 		f.Add(body)
 	}
@@ -39,14 +43,14 @@ func FuzzDocuments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		n := run.Add(1)
 		for i, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk, compute.TypeSnapshot, compute.TypeImage, network.TypeVirtualNetwork,
-			network.TypeInterface, network.TypePublicAddress, network.TypeSecurityGroup} {
+			network.TypeInterface, network.TypePublicAddress, network.TypeSecurityGroup, compute.TypeScaleSet} {
 			at := id(typ, fmt.Sprintf("n%d-%d", n, i))
 			for _, method := range []string{"PUT", "PUT", "PATCH"} { // also on what is there
 				if status, _, got := r.Do(t, method, at.String()+computeVersion, body); status >= 500 {
 					t.Errorf("%s %s: %d %s", method, typ, status, got)
 				}
 			}
-			for _, action := range []string{"runCommand", "start", "join", "leave", "reset"} {
+			for _, action := range []string{"runCommand", "start", "join", "leave", "reset", "manualupgrade", "delete", "reimage", "applyModel", "rollingUpgrades/cancel"} {
 				if status, _, got := r.Do(t, "POST", at.String()+"/"+action+computeVersion, body); status >= 500 {
 					t.Errorf("POST %s/%s: %d %s", typ, action, status, got)
 				}
