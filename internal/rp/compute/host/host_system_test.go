@@ -1,10 +1,7 @@
 package host_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -63,7 +60,8 @@ func startSystem(t *testing.T) *system {
 		Network: host.Network{Engine: wires}, Replicas: regions(t, dir), Catalogue: host.Marketplace{Store: bases(t)},
 		Locations: []string{"local"}, Memory: 4096, Subnet: wires.Config().Machines, Gateway: wires.Config().Gateway(), Nameservers: servers, BootID: boot,
 	}
-	s := providertest.Start(t, providertest.With(compute.New(cfg), network.New(network.Config{Prefix: wires.Config().Machines})))
+	networks := network.Config{Prefix: wires.Config().Machines}
+	s := providertest.Start(t, providertest.With(compute.New(cfg), network.New(networks), network.NewScaleSets(networks)))
 	t.Cleanup(func() { // whatever happened, no process is left
 		nothing := func(string) bool { return false }
 		if err := cfg.Machines.Sweep(context.Background(), nothing); err != nil {
@@ -187,19 +185,7 @@ func login(t *testing.T, address string, key ssh.Signer, command string) string 
 // from that, delete everything.
 func TestMachine(t *testing.T) {
 	s := startSystem(t)
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authorized, err := ssh.NewPublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := string(bytes.TrimSpace(ssh.MarshalAuthorizedKey(authorized)))
+	key, line := newKey(t)
 	id := providertest.Group().Resource(compute.TypeVM, "test-1")
 	body := s.put(id, machineBody(`{"publisher":"Debian","offer":"debian-12","sku":"12-gen2","version":"latest"}`, line))
 	address := s.address(body)
