@@ -75,6 +75,9 @@ type service struct {
 	// waiting are the scale sets that wait for machines to be gone; what is lost with the
 	// process is found again at the next start.
 	waiting keySet
+	// following are the scale sets that upgrade by themselves, with the image definition that
+	// they follow; every set is looked at at the start.
+	following keySet
 }
 
 var (

@@ -47,8 +47,9 @@ type setBody struct {
 }
 
 type upgradePolicy struct {
-	Mode                 string
-	RollingUpgradePolicy rollingPolicy
+	Mode                     string
+	RollingUpgradePolicy     rollingPolicy
+	AutomaticOSUpgradePolicy struct{ EnableAutomaticOSUpgrade bool }
 }
 
 // rollingPolicy is ARM's, in percent; what is left out has Azure's defaults.
@@ -78,6 +79,9 @@ type setState struct {
 	Round   *round `json:"round,omitempty"`
 	// Last is the last rolling upgrade.
 	Last *upgradeRecord `json:"last,omitempty"`
+	// Tried is the image that an automatic upgrade has been begun to: one that fails is not
+	// begun again by itself.
+	Tried string `json:"tried,omitempty"`
 }
 
 type planned struct {
@@ -111,7 +115,7 @@ func (s *service) scaleSets() provider.ResourceType {
 		ReadOnly: []string{"properties.uniqueId", "properties.timeCreated", "properties.hallmark"},
 		Load:     s.loadSet, Default: s.defaultSet, Validate: s.validateSet,
 		Reconcile: s.reconcileSet, Workers: workers,
-		Watches: map[arm.Type]func(string, *store.Document) []string{TypeInstance: wakeSet, TypeVM: wakeSet},
+		Watches: map[arm.Type]func(string, *store.Document) []string{TypeInstance: wakeSet, TypeVM: wakeSet, typeGalleryVersion: s.wakeFollowers},
 		Removed: s.removedMember,
 		Actions: s.setActions(),
 	}
@@ -140,6 +144,26 @@ func canonical(raw json.RawMessage) json.RawMessage {
 		return raw
 	}
 	return out
+}
+
+// withBooleans makes booleans of "true" and "false": az writes some of a scale set's as text, and
+// clients that have types cannot read them back so.
+func withBooleans(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.EqualFold(v, "true") || strings.EqualFold(v, "false") {
+			return strings.EqualFold(v, "true")
+		}
+	case map[string]any:
+		for name, value := range v {
+			v[name] = withBooleans(value)
+		}
+	case []any:
+		for i := range v {
+			v[i] = withBooleans(v[i])
+		}
+	}
+	return v
 }
 
 func withoutNulls(v any) any {

@@ -231,9 +231,7 @@ func (r *rig) manualUpgrade(name string, ids ...string) error {
 // move publishes an image with other bytes and makes it the set's model.
 func (r *rig) move(name, version string) (arm.ID, error) {
 	r.t.Helper()
-	id := r.publish(version, "")
-	r.w.locked(func() { r.w.replicas["local/"+digest("2")] = 5 << 30 })
-	r.put(id, fmt.Sprintf(`{"location":"local","properties":{"hallmark":{"imageDigest":%q},"publishingProfile":{"targetRegions":[{"name":"Local"}]}}}`, digest("2")))
+	id := r.publishOther(version)
 	p, err := r.sets().BeginUpdate(r.t.Context(), providertest.ResourceGroup, name, armcompute.VirtualMachineScaleSetUpdate{Properties: &armcompute.VirtualMachineScaleSetUpdateProperties{
 		VirtualMachineProfile: &armcompute.VirtualMachineScaleSetUpdateVMProfile{StorageProfile: &armcompute.VirtualMachineScaleSetUpdateStorageProfile{
 			ImageReference: &armcompute.ImageReference{ID: to.Ptr(id.String())}}}}}, nil)
@@ -303,15 +301,47 @@ func TestManualUpgrade(t *testing.T) {
 func TestUpdateToTheLatestVersion(t *testing.T) {
 	r := fresh(t)
 	r.mustCreateSet("web", r.scaleSet(armcompute.OrchestrationModeUniform, r.publish("1.0.0", "").Parent().String(), 1))
-	id := r.publish("2.0.0", "")
-	r.w.locked(func() { r.w.replicas["local/"+digest("2")] = 5 << 30 })
-	r.put(id, fmt.Sprintf(`{"location":"local","properties":{"hallmark":{"imageDigest":%q},"publishingProfile":{"targetRegions":[{"name":"Local"}]}}}`, digest("2")))
+	r.publishOther("2.0.0")
 	if err := r.manualUpgrade("web", "*"); err != nil {
 		t.Fatal(err)
 	}
 	vm := r.instances("web")[0]
 	if got := r.backings(); !slices.Equal(got, []string{"2"}) || *vm.Properties.StorageProfile.ImageReference.ExactVersion != "2.0.0" {
 		t.Errorf("stands on %v, %s", got, *vm.Properties.StorageProfile.ImageReference.ExactVersion)
+	}
+}
+
+// publishOther makes a version whose bytes are others than those of publish.
+func (r *rig) publishOther(version string) arm.ID {
+	r.t.Helper()
+	id := id("Microsoft.Compute/galleries", "g").Child("images", "web").Child("versions", version)
+	r.w.locked(func() { r.w.replicas["local/"+digest("2")] = 5 << 30 })
+	r.put(id, fmt.Sprintf(`{"location":"local","properties":{"hallmark":{"imageDigest":%q},"publishingProfile":{"targetRegions":[{"name":"Local"}]}}}`, digest("2")))
+	return id
+}
+
+// A set with automatic upgrades moves when a version is published, and not to one that is
+// excluded from latest.
+func TestAutomaticOSUpgrade(t *testing.T) {
+	r := fresh(t)
+	set := r.scaleSet(armcompute.OrchestrationModeUniform, r.publish("1.0.0", "").Parent().String(), 2)
+	set.Properties.UpgradePolicy.AutomaticOSUpgradePolicy = &armcompute.AutomaticOSUpgradePolicy{EnableAutomaticOSUpgrade: to.Ptr(true)}
+	r.mustCreateSet("web", set)
+	r.publish("1.5.0", `,"excludeFromLatest":true`)
+	r.finish()
+	for _, vm := range r.instances("web") {
+		if r.w.started[*vm.Properties.VMID] != 1 {
+			t.Errorf("%s was started again without a new version", *vm.Name)
+		}
+	}
+	r.publishOther("2.0.0")
+	r.finish()
+	if got := r.backings(); !slices.Equal(got, []string{"2", "2"}) {
+		t.Errorf("stand on %v", got)
+	}
+	page, err := r.sets().NewGetOSUpgradeHistoryPager(providertest.ResourceGroup, "web", nil).NextPage(t.Context())
+	if err != nil || len(page.Value) != 1 || *page.Value[0].Properties.StartedBy != armcompute.UpgradeOperationInvokerPlatform {
+		t.Errorf("the history of upgrades: %v %+v", err, page.Value)
 	}
 }
 

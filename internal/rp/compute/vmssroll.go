@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -22,6 +23,7 @@ type rollingRound struct {
 	NotBefore            time.Time     `json:"notBefore,omitzero"` // of the next batch; zero while one is on
 	Started              time.Time     `json:"started"`
 	Canceled             bool          `json:"canceled,omitempty"`
+	ByItself             bool          `json:"byItself,omitempty"`
 	Policy               rollingPolicy `json:"policy"`
 }
 
@@ -34,6 +36,7 @@ type upgradeRecord struct {
 	Successful int           `json:"successful"`
 	Failed     int           `json:"failed"`
 	Pending    int           `json:"pending"`
+	ByItself   bool          `json:"byItself,omitempty"`
 	Error      *arm.Error    `json:"error,omitempty"`
 }
 
@@ -81,7 +84,8 @@ func (s *service) rollingRoutes() []provider.Route {
 }
 
 func cancelRoute(ctx context.Context, c *provider.Call) (*provider.Response, error) {
-	_, err := c.Client.Post(ctx, c.Scope.Resource(TypeScaleSet, c.Vars["name"]), actionCancelUpgrade, nil)
+	// The permission is this route's; the action behind it has none of its own in Azure.
+	_, err := c.Client.As(identity.System).Post(ctx, c.Scope.Resource(TypeScaleSet, c.Vars["name"]), actionCancelUpgrade, nil)
 	return &provider.Response{Status: http.StatusOK}, err
 }
 
@@ -112,7 +116,7 @@ func (p setState) upgrade(now time.Time) *upgradeRecord {
 
 func (r *round) record(code string, now time.Time, failed []string) *upgradeRecord {
 	return &upgradeRecord{Code: code, Started: r.Rolling.Started, Ended: now, Policy: r.Rolling.Policy,
-		Successful: len(r.Asked) - len(failed), Failed: len(failed), Pending: len(r.Left)}
+		Successful: len(r.Asked) - len(failed), Failed: len(failed), Pending: len(r.Left), ByItself: r.Rolling.ByItself}
 }
 
 func (u *upgradeRecord) view(d *store.Document, id arm.ID) map[string]any {

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -29,13 +30,12 @@ func (v *setWork) turn(ctx context.Context) error {
 		}
 		batch = min(batch, r.Rolling.Batch)
 	}
-	for range batch {
-		if err := v.askNext(ctx, r); err != nil {
-			return err
-		}
+	var err error
+	for i := 0; i < batch && err == nil; i++ {
+		err = v.askNext(ctx, r)
 	}
-	if err := v.save(ctx); err != nil {
-		return err
+	if saved := v.save(ctx); saved != nil || err != nil {
+		return cmp.Or(saved, err)
 	}
 	v.again = 1 // members that had nothing to do wake nobody
 	return errWaiting
@@ -151,40 +151,46 @@ func (v *setWork) finishRound(ctx context.Context) error {
 	return v.save(ctx)
 }
 
-// keySet are scale sets that wait for members to be gone: a machine that has gone does not
-// say which set it was in.
+// keySet are keys of scale sets, each with the key of what it looks at. It is only in
+// memory: every set is looked at when the process starts.
 type keySet struct {
 	mu   sync.Mutex
-	keys map[string]bool
+	keys map[string]string
 }
 
-func (k *keySet) remember(key string) {
+func (k *keySet) remember(set, of string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keys == nil {
-		k.keys = map[string]bool{}
+		k.keys = map[string]string{}
 	}
-	k.keys[key] = true
+	k.keys[set] = of
 }
 
-func (k *keySet) forget(key string) {
+func (k *keySet) forget(set string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.keys, key)
+	delete(k.keys, set)
 }
 
-// removedMember wakes the sets of the group that wait, when a machine has gone.
+// of are the sets that look at the key.
+func (k *keySet) of(key string) (sets []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for set, looksAt := range k.keys {
+		if looksAt == key {
+			sets = append(sets, set)
+		}
+	}
+	return sets
+}
+
+// removedMember wakes the sets of the group that wait, when a machine has gone: it does not
+// say any more which set it was in.
 func (s *service) removedMember(key string) (sets []string) {
 	id, err := arm.ParseID(key)
 	if err != nil || !id.Type().Equal(TypeVM) {
 		return nil
 	}
-	s.waiting.mu.Lock()
-	defer s.waiting.mu.Unlock()
-	for set := range s.waiting.keys {
-		if strings.HasPrefix(set, id.Scope().Key()+"/") {
-			sets = append(sets, set)
-		}
-	}
-	return sets
+	return s.waiting.of(id.Scope().Key())
 }

@@ -136,6 +136,9 @@ func (s *service) defaultSet(w *provider.Write) error {
 	if err := takeSetSecrets(w, l, &p); err != nil {
 		return err
 	}
+	if err := readBooleans(w.Doc); err != nil {
+		return err
+	}
 	if err := inheritSet(w.Doc, w.Old); err != nil {
 		return err
 	}
@@ -155,6 +158,20 @@ func (s *service) defaultSet(w *provider.Write) error {
 	}
 	p.Replace = true // a creation that failed is tried again
 	return setPrivate(w.Doc, p)
+}
+
+func readBooleans(d *store.Document) error {
+	for _, path := range []string{pathProfile + ".networkProfile", pathProfile + ".scheduledEventsProfile", "properties.automaticRepairsPolicy"} {
+		raw, ok := arm.Get(d.Body, path)
+		var v any
+		if !ok || json.Unmarshal(raw, &v) != nil {
+			continue
+		}
+		if err := apply(d, edit{path, withBooleans(v), false}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeSetSecrets moves what nobody may read again from the model into Private. The same

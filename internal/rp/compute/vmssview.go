@@ -76,9 +76,20 @@ func skusOfSet(_ context.Context, w *provider.Write) (any, error) {
 	return map[string]any{"value": value}, nil
 }
 
-// upgradeHistory is empty: nothing here upgrades a set by itself.
-func upgradeHistory(context.Context, *provider.Write) (any, error) {
-	return map[string]any{"value": []any{}}, nil
+// upgradeHistory has the last rolling upgrade; those before it are not kept.
+func upgradeHistory(_ context.Context, w *provider.Write) (any, error) {
+	_, p := readSet(w.Doc)
+	value := []any{}
+	if u := p.Last; u != nil {
+		by := "User"
+		if u.ByItself {
+			by = "Platform"
+		}
+		value = append(value, map[string]any{"type": string(TypeScaleSet) + "/rollingUpgrades", "location": w.Doc.Location, "properties": map[string]any{
+			"runningStatus": map[string]any{"code": u.Code, "startTime": u.Started, "endTime": u.Ended}, "startedBy": by,
+			"progress": map[string]int{"successfulInstanceCount": u.Successful, "failedInstanceCount": u.Failed, "inProgressInstanceCount": 0, "pendingInstanceCount": u.Pending}}})
+	}
+	return map[string]any{"value": value}, nil
 }
 
 // setsByLocation is the one list of scale sets that is not under a group or subscription.

@@ -30,15 +30,19 @@ func (s *service) reconcileSet(ctx context.Context, w *provider.Work) (time.Dura
 	v := &setWork{service: s, Work: w, again: lookAgain}
 	v.body, v.state = readSet(w.Doc)
 	s.waiting.forget(w.Doc.Key)
-	if w.Doc.State().Terminal() && !w.Doc.Deleting {
+	follows := v.followsImages()
+	if w.Doc.State().Terminal() && !w.Doc.Deleting && !follows {
 		return 0, nil
 	}
 	if err := v.look(ctx); err != nil {
 		return 0, err
 	}
+	if w.Doc.State().Terminal() && !w.Doc.Deleting {
+		return 0, v.upgradeByItself(ctx)
+	}
 	err := v.pass(ctx)
 	if errors.Is(err, errWaiting) {
-		s.waiting.remember(w.Doc.Key)
+		s.waiting.remember(w.Doc.Key, w.ID.Scope().Key())
 		return v.again, nil
 	}
 	if err != nil && !w.Doc.Deleting {
