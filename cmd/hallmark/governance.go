@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"hallmark.dev/hallmark/internal/admission"
@@ -23,6 +27,22 @@ type governance struct {
 	engine    *compliance.Engine
 }
 
+// aliases are the public ones, and over them what was imported for this control plane.
+func (s *server) aliases() (*alias.Table, error) {
+	text, err := os.ReadFile(s.dir.Aliases())
+	if errors.Is(err, fs.ErrNotExist) {
+		return alias.Default(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the imported aliases: %w", err)
+	}
+	list, err := alias.Import(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; import the aliases again, or delete the file", s.dir.Aliases(), err)
+	}
+	return alias.Default().With(list...), nil
+}
+
 // openGovernance opens policy definitions and assignments, the admitter that asks
 // them at the door, and the engine that evaluates what is there.
 func (s *server) openGovernance(ctx context.Context) (governance, error) {
@@ -30,7 +50,10 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 	if err := managementgroups.EnsureRoot(ctx, s.store, tenant, time.Now()); err != nil {
 		return governance{}, err
 	}
-	aliases := alias.Default()
+	aliases, err := s.aliases()
+	if err != nil {
+		return governance{}, err
+	}
 	index := assignment.New(s.store, aliases)
 	facts := compliance.ImageFacts{}
 	engine := compliance.New(compliance.Config{Store: s.store, Index: index, Facts: facts, Log: s.log})

@@ -120,12 +120,11 @@ func (a *Admitter) apply(ctx context.Context, set *assignment.Set, w *provider.W
 	return nil
 }
 
-// restore puts back into a changed document what draft left out.
+// restore keeps a changed document from differing in what its provider alone writes: what
+// draft left out comes back, and what a policy would have written there does not stay.
 func restore(w *provider.Write, body json.RawMessage) (json.RawMessage, error) {
-	if !w.Create() {
-		return body, nil
-	}
-	for _, path := range assigned(w) {
+	for _, path := range w.Type.ReadOnly {
+		body = arm.Remove(body, path)
 		v, ok := arm.Get(w.Doc.Body, path)
 		if !ok {
 			continue

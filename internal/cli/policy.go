@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/expr/value"
+	"hallmark.dev/hallmark/internal/instance"
 	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/policy/alias"
 	"hallmark.dev/hallmark/internal/policy/batch"
@@ -44,8 +45,8 @@ func newPolicyCommand(exit exitWith, service ...*cobra.Command) *cobra.Command {
 }
 
 type policyEvalFlags struct {
-	definition, resource, parameters, related, context, aliases, apiVersion, batch string
-	explain                                                                        bool
+	definition, resource, parameters, related, context, aliases, apiVersion, batch, facts string
+	explain                                                                               bool
 }
 
 func newPolicyEval(exit exitWith) *cobra.Command {
@@ -71,6 +72,7 @@ and is answered with a line, in order
 	flags.StringVar(&f.parameters, "parameters", "", "parameter values (JSON: plain values, or objects with value)")
 	flags.StringVar(&f.related, "related", "", "answers to existence checks, in order (JSON array of a resource, null, or an array of resources)")
 	flags.StringVar(&f.context, "context", "", "resourceGroup, subscription, requestContext, policy, utcNow (JSON object)")
+	flags.StringVar(&f.facts, "facts", "", "values of Hallmark's read-only aliases (JSON object, such as {\"Hallmark.Image/state\": \"aged\"})")
 	flags.StringVar(&f.aliases, "aliases", "", "a provider list in Azure's format, or none to address the document directly")
 	flags.StringVar(&f.apiVersion, "api-version", "", "the api-version in which the document is written")
 	flags.StringVar(&f.batch, "batch", "", "a file of requests, one JSON object a line; - reads the input")
@@ -144,7 +146,15 @@ func policyInput(f policyEvalFlags) (policy.Input, error) {
 	if err != nil {
 		return in, err
 	}
-	return policy.Input{Resource: policy.NewResource(resource.AsResource(), f.apiVersion), Context: context, Related: batch.Answers(related)}, nil
+	facts, err := jsonFile(f.facts)
+	if err != nil {
+		return in, err
+	}
+	subject := policy.NewResource(resource.AsResource(), f.apiVersion)
+	if facts.Kind() == value.Object {
+		subject = subject.WithFacts(facts)
+	}
+	return policy.Input{Resource: subject, Context: context, Related: batch.Answers(related)}, nil
 }
 
 // jsonFile parses a file; no name gives no value.
@@ -282,14 +292,17 @@ func importedAliases() ([]alias.Alias, error) {
 }
 
 func newPolicyImportAliases() *cobra.Command {
-	return &cobra.Command{
+	var server bool
+	command := &cobra.Command{
 		Use:   "import-aliases FILE",
 		Short: "Take aliases from a provider list in Azure's own format",
 		Long: `Take aliases from the output of
   az provider list --expand resourceTypes/aliases
 They add paths by api-version, and which aliases a policy may modify, to the public aliases that
-Hallmark brings along, for the commands on this machine.`,
-		Args: cobra.ExactArgs(1),
+Hallmark brings along, for the commands on this machine; with --server for the control plane whose
+data directory --data names, from its next start on.`,
+		Example: "  az provider list --expand resourceTypes/aliases > providers.json\n  hallmark policy import-aliases providers.json\n  hallmark policy import-aliases providers.json --server && hallmark down && hallmark up",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])
 			if err != nil {
@@ -300,6 +313,9 @@ Hallmark brings along, for the commands on this machine.`,
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			name, err := aliasFile()
+			if data := cmd.Flag("data"); server && data != nil {
+				name, err = instance.Dir(data.Value.String()).Aliases(), nil
+			}
 			if err != nil {
 				return err
 			}
@@ -310,6 +326,8 @@ Hallmark brings along, for the commands on this machine.`,
 			return err
 		},
 	}
+	command.Flags().BoolVar(&server, "server", false, "for the local control plane instead of the commands")
+	return command
 }
 
 // replaceFile writes a file so that after a crash either the old or the new one

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -73,7 +74,7 @@ func (a *App) createVM(ctx context.Context, name string, o vmOptions) error {
 	}
 	id := s.resource(typeVM, name)
 	if err := s.Put(ctx, id, apiCompute, body, nil); err != nil {
-		return err
+		return errors.Join(err, s.forgetNetwork(ctx, id, name))
 	}
 	if o.awaitSSH {
 		if err := s.awaitSSH(ctx, id); err != nil {
@@ -180,6 +181,14 @@ func (s *session) ensureNetwork(ctx context.Context, name, location string) (nic
 			}},
 		}},
 	}, nil)
+}
+
+// forgetNetwork takes back the interface of a machine that was refused: it is nobody's.
+func (s *session) forgetNetwork(ctx context.Context, id, name string) error {
+	if err := s.Get(ctx, id, apiCompute, nil); !azure.IsNotFound(err) {
+		return nil // it is there, if broken: its interface is part of what there is to see
+	}
+	return s.Delete(ctx, s.resource("Microsoft.Network/networkInterfaces", name+"-nic"), apiNetwork)
 }
 
 // machine is a VM's document with what a person wants to know beside it.

@@ -39,6 +39,7 @@ func (d Dir) Artifacts() string     { return d.path("artifacts") }
 func (d Dir) Backups() string       { return d.path("backups") }
 func (d Dir) Machines() string      { return d.path("machines") }
 func (d Dir) Disks() string         { return d.path("disks") }
+func (d Dir) Aliases() string       { return d.path("aliases.json") }
 func (d Dir) Network() string       { return d.path("network.json") }
 func (d Dir) Mounts() string        { return d.path("mounts") }
 func (d Dir) Regions() string       { return d.path("regions") }
