@@ -65,9 +65,30 @@ func (x Expression) String() string {
 	if x.ExpressionValue != nil {
 		actual = x.ExpressionValue.JSON()
 	}
-	wanted := ""
-	if x.TargetValue != nil {
-		wanted = " " + x.TargetValue.JSON()
+	asked := strings.ToLower(x.Operator[:min(len(x.Operator), 1)]) + x.Operator[min(len(x.Operator), 1):]
+	if x.Result != "True" {
+		asked = "not " + asked
 	}
-	return fmt.Sprintf("%s is %s, and %s%s is %s", x.Path, actual, x.Operator, wanted, x.Result)
+	if x.TargetValue != nil {
+		asked += " " + x.TargetValue.JSON()
+	}
+	return fmt.Sprintf("%s is %s (rule: %s)", x.Path, actual, asked)
+}
+
+// Reasons are the comparisons of an explanation as sentences, without those that say
+// nothing: that the type is the one that the rule asks for, and that something exists
+// of which another comparison tells the value.
+func Reasons(tree *policy.Explanation) []string {
+	all := Expressions(tree)
+	told := map[string]bool{}
+	for _, x := range all {
+		told[x.Path] = told[x.Path] || x.Operator != "Exists"
+	}
+	out := []string{}
+	for _, x := range all {
+		if !strings.EqualFold(x.Expression, "type") && (x.Operator != "Exists" || !told[x.Path]) {
+			out = append(out, x.String())
+		}
+	}
+	return out
 }

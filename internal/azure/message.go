@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -60,8 +61,9 @@ func (i additionalInfo) violation(indent string) []string {
 	info := i.Info
 	lines := []string{fmt.Sprintf("%spolicy: %s (assignment %s)", indent, cmp.Or(info.DefinitionDisplayName, info.DefinitionName), cmp.Or(info.AssignmentDisplayName, info.AssignmentName))}
 	for _, x := range info.EvaluationDetails.EvaluatedExpressions {
-		if len(x.ExpressionValue) > 0 && !strings.EqualFold(x.Expression, "type") {
-			lines = append(lines, fmt.Sprintf("%s  %s is %s", indent, x.Expression, x.ExpressionValue))
+		told := fmt.Sprintf("%s  %s is %s", indent, x.Expression, x.ExpressionValue)
+		if len(x.ExpressionValue) > 0 && !strings.EqualFold(x.Expression, "type") && !slices.Contains(lines, told) {
+			lines = append(lines, told)
 		}
 	}
 	if info.AssignmentDescription != "" {

@@ -196,8 +196,13 @@ func rowOf(x azureState, teamTag string) stateRow {
 			parts = append(parts, d.Reason)
 		}
 		for _, e := range d.EvaluatedExpressions {
-			if len(e.ExpressionValue) > 0 && string(e.ExpressionValue) != "null" && !strings.EqualFold(e.Expression, "type") && e.Result == "True" {
-				parts = append(parts, e.Expression+" is "+string(e.ExpressionValue))
+			actual := "missing"
+			if len(e.ExpressionValue) > 0 {
+				actual = string(e.ExpressionValue)
+			}
+			told := e.Expression + " is " + actual
+			if !strings.EqualFold(e.Expression, "type") && e.Result == "True" && !slices.Contains(parts, told) {
+				parts = append(parts, told)
 			}
 		}
 		row.Reason = strings.Join(parts, "; ")

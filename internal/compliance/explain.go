@@ -3,7 +3,6 @@ package compliance
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
@@ -74,23 +73,11 @@ func (r *Reader) policy(u *assignment.Unit, s *assignment.Subject) (x Explained,
 	if _, x.Explanation, err = u.Explain(s); err != nil {
 		return x, err
 	}
-	x.Reasons = reasons(x.Explanation)
+	x.Reasons = assignment.Reasons(x.Explanation)
 	if x.State != "" {
 		row := Row{Resource: s.ID.String(), Type: s.Type, Location: s.Location, Unit: u, State: x.State}
 		r.overlay(&row, s.ID)
 		x.State, x.Exemption, x.AttestedBy = row.State, row.Exemption, row.Attestedby
 	}
 	return x, nil
-}
-
-// reasons are the comparisons that decided, as sentences. That a resource has the type
-// that a rule asks for is none.
-func reasons(tree *policy.Explanation) []string {
-	out := []string{}
-	for _, x := range assignment.Expressions(tree) {
-		if !strings.EqualFold(x.Expression, "type") {
-			out = append(out, x.String())
-		}
-	}
-	return out
 }

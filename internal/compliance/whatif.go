@@ -271,7 +271,7 @@ func (w *whatIf) example(d *store.Document, u *assignment.Unit, s *assignment.Su
 		if err != nil {
 			return err
 		}
-		x.Reasons = reasons(tree)
+		x.Reasons = assignment.Reasons(tree)
 	}
 	x.Changes = changes(v)
 	t.Examples = append(t.Examples, x)
