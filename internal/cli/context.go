@@ -171,6 +171,7 @@ func (a *App) contextCommand() *cobra.Command {
 			Use: "use NAME", Short: "Talk to this endpoint from now on", Args: cobra.ExactArgs(1),
 			RunE: func(_ *cobra.Command, arguments []string) error { return a.contextUse(arguments[0]) },
 		},
+		a.contextCloudCommand(), a.contextEnvCommand(),
 	)
 	return command
 }

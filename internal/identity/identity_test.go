@@ -131,6 +131,9 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if _, err := iss.Verify(t.Context(), token); err != nil { // it is remembered now, and must not outlive its time
+		t.Error(err)
+	}
 	now = noon.Add(identity.Lifetime + 2*time.Minute)
 	if _, err := iss.Verify(t.Context(), token); !errors.Is(err, identity.ErrUnauthenticated) {
 		t.Errorf("expired: %v", err)

@@ -1,5 +1,6 @@
 // Command bench measures Hallmark's performance goals on this machine, in one
-// run: rebuilds, chunks, creating machines, the store and the server's memory.
+// run: rebuilds, chunks, creating machines, the store, the server's memory
+// and requests.
 // It prints a table of what was measured, the goal, and their ratio.
 //
 // It starts control planes of its own on a temporary data directory and free
@@ -9,7 +10,7 @@
 // measurement that could not be taken is a failure.
 //
 //	scripts/bench                 # everything
-//	scripts/bench -only store     # one part: build, chunks, machines, store
+//	scripts/bench -only store     # one part: build, chunks, machines, store, requests
 package main
 
 import (
@@ -28,7 +29,7 @@ import (
 
 func main() {
 	binary := flag.String("hallmark", "bin/hallmark", "the `binary` to measure")
-	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store (default: all)")
+	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store, requests (default: all)")
 	dir := flag.String("dir", "/var/tmp", "where the temporary data goes: a real disk with 12 GiB free")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -65,7 +66,7 @@ func run(ctx context.Context, binary, dir, only string) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}} {
+	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}, {"requests", b.measureRequests}} {
 		if ctx.Err() != nil || only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue
 		}

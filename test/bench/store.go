@@ -65,6 +65,21 @@ func (b *bench) storeAlone(ctx context.Context, p *plane) error {
 	return b.storeWrites(ctx, p, s)
 }
 
+// fullPlane starts a server on a store with every resource.
+func (b *bench) fullPlane(ctx context.Context, p *plane) error {
+	if err := errors.Join(p.up(ctx), p.down(ctx)); err != nil {
+		return err
+	}
+	s, err := sqlite.Open(ctx, p.dir.Database())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(p.fill(ctx, s), s.Close()); err != nil {
+		return err
+	}
+	return p.up(ctx)
+}
+
 // fill writes every resource, a thousand in a transaction.
 func (p *plane) fill(ctx context.Context, s store.Store) error {
 	const batch = 1000

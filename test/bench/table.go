@@ -20,6 +20,15 @@ func (t *table) atMost(what string, measured, goal float64, format string) {
 	t.rows = append(t.rows, []string{what, fmt.Sprintf(format, measured), "≤ " + fmt.Sprintf(format, goal), fmt.Sprintf("%.2f", measured/goal), met})
 }
 
+// atLeast adds a row whose goal is a bound from below; both are in the same unit.
+func (t *table) atLeast(what string, measured, goal float64, format string) {
+	met := "yes"
+	if measured < goal {
+		met = "NO"
+	}
+	t.rows = append(t.rows, []string{what, fmt.Sprintf(format, measured), "≥ " + fmt.Sprintf(format, goal), fmt.Sprintf("%.2f", measured/goal), met})
+}
+
 // note adds a row without a goal.
 func (t *table) note(what, measured string) {
 	t.rows = append(t.rows, []string{what, measured, "", "", ""})

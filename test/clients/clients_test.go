@@ -28,7 +28,7 @@ func TestAzureCLI(t *testing.T) {
 	s := &suite{plane: outside.New(t, "127.0.0.1")}
 	s.plane.Up(t)
 	s.endpoint = s.plane.Endpoint(t)
-	s.az = outside.NewAz(t, s.endpoint)
+	s.az = outside.NewAz(t, s.plane)
 	s.az.Ran = func(arguments []string) { s.ran = append(s.ran, arguments) }
 	s.az.SignIn(t, s.endpoint)
 	only := os.Getenv("HALLMARK_AZ_PARTS") // while working on some of them

@@ -34,7 +34,7 @@ func (s *suite) gallery(t *testing.T) {
 	s.expect(t, "Linux", "osType", "sig", "image-definition", "create", "-g", "web", "-r", "mine", "-i", "copy", "-p", "contoso", "-f", "copy", "-s", "12", "--os-type", "Linux",
 		"--hyper-v-generation", "V2", "--end-of-life-date", "2030-01-01T00:00:00Z")
 	s.expect(t, "copy", "[].name", "sig", "image-definition", "list", "-g", "web", "-r", "mine")
-	s.expect(t, "2030-01-01T00:00:00+00:00", "endOfLifeDate", "sig", "image-definition", "show", "-g", "web", "-r", "mine", "-i", "copy")
+	s.expect(t, "2030-01-01T00:00:00.000Z", "endOfLifeDate", "sig", "image-definition", "show", "-g", "web", "-r", "mine", "-i", "copy")
 	s.expect(t, "a copy", "description", "sig", "image-definition", "update", "-g", "web", "-r", "mine", "-i", "copy", "--set", "description=a copy")
 	version := []string{"-g", "web", "-r", "mine", "-i", "copy", "-e", "1.0.0"}
 	with := func(verb string, more ...string) []string {
@@ -42,10 +42,10 @@ func (s *suite) gallery(t *testing.T) {
 	}
 	s.expect(t, "Succeeded", "provisioningState", with("create", "--image-version", s.golden, "--target-regions", "eastus", "--replica-count", "2")...)
 	s.expect(t, "1.0.0", "[].name", "sig", "image-version", "list", "-g", "web", "-r", "mine", "-i", "copy")
-	s.expect(t, "East US 2", "publishingProfile.targetRegions[].[name, regionalReplicaCount]", with("show")...)
-	s.expect(t, "True", "publishingProfile.excludeFromLatest", with("update", "--set", "publishingProfile.excludeFromLatest=true")...)
+	s.expect(t, "eastus 2", "publishingProfile.targetRegions[].[name, regionalReplicaCount]", with("show")...)
+	s.expect(t, "true", "publishingProfile.excludeFromLatest", with("update", "--set", "publishingProfile.excludeFromLatest=true")...)
 	s.expect(t, "2 3", "sort(publishingProfile.targetRegions[].regionalReplicaCount)", with("update", "--add", "publishingProfile.targetRegions", "name=westeurope", "regionalReplicaCount=3")...)
-	s.expect(t, "2027-01-01T00:00:00+00:00", "publishingProfile.endOfLifeDate", with("update", "--set", "publishingProfile.endOfLifeDate=2027-01-01T00:00:00Z")...)
+	s.expect(t, "2027-01-01T00:00:00.000Z", "publishingProfile.endOfLifeDate", with("update", "--set", "publishingProfile.endOfLifeDate=2027-01-01T00:00:00Z")...)
 	s.expect(t, "Completed Completed", "replicationStatus.summary[].state", with("show", "--expand", "ReplicationStatus")...)
 	s.az.Run(t, with("delete")...)
 	s.expect(t, "", "[].name", "sig", "image-version", "list", "-g", "web", "-r", "mine", "-i", "copy")

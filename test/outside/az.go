@@ -24,23 +24,16 @@ type Az struct {
 
 // NewAz finds the CLI that HALLMARK_AZ names and registers an instance's
 // endpoint as its cloud. It is not signed in.
-func NewAz(t testing.TB, e *Endpoint) *Az {
+func NewAz(t testing.TB, i *Instance) *Az {
 	t.Helper()
+	e, cloud := i.Endpoint(t), i.Run(t, 0, "context", "cloud").Out
 	path := os.Getenv("HALLMARK_AZ")
 	if path == "" {
 		t.Skip("HALLMARK_AZ does not name an Azure CLI; scripts/az installs one and prints its path")
 	}
 	home := t.TempDir()
-	cloud, err := json.Marshal(map[string]any{
-		"profile":   "latest",
-		"endpoints": map[string]string{"resourceManager": e.Endpoint, "microsoftGraphResourceId": e.Endpoint + "/graph/", "vmImageAliasDoc": e.Endpoint + "/aliases.json"},
-		"suffixes":  map[string]string{"storageEndpoint": "local.invalid", "keyvaultDns": ".vault.local.invalid"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(home, "cloud.json")
-	if err := os.WriteFile(file, cloud, 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(cloud), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := &Az{Home: home, path: path, env: append(os.Environ(), "HOME="+home, "AZURE_CONFIG_DIR="+home+"/.azure", "REQUESTS_CA_BUNDLE="+e.CAFile,
