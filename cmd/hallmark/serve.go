@@ -31,6 +31,7 @@ import (
 	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
+	"hallmark.dev/hallmark/internal/graph"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/instance"
 	"hallmark.dev/hallmark/internal/network"
@@ -150,13 +151,12 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.compliance = rules.engine
-	var pipeline *provider.Pipeline
-	roleTypes := roles.New(roles.Config{Index: s.access, Operations: func() []provider.Operation { return pipeline.Operations() }})
+	roleTypes := roles.New(roles.Config{Index: s.access})
 	all, err := withRecorded(slices.Concat(built, rules.providers, []provider.Provider{roleTypes}), s.cfg.RecordedTypes)
 	if err != nil {
 		return err
 	}
-	pipeline, err = provider.New(provider.Config{
+	pipeline, err := provider.New(provider.Config{
 		Store: s.store, Providers: all, Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
 		Authorizer: s.access, Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
 	})
@@ -177,6 +177,8 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 	if err != nil {
 		return err
 	}
+	s.mounts[graph.PathPrefix] = graph.New(graph.Config{Directory: s.people, Index: s.access, Log: s.log, Unauthorized: frontdoor.Unauthorized,
+		Authenticate: func(r *http.Request) (identity.Principal, error) { return frontdoor.Authenticate(r, s.issuer.Graph()) }})
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handler := frontdoor.New(frontdoor.Config{

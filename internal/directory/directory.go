@@ -23,6 +23,24 @@ type Directory struct {
 	store  store.Store
 	hasher *identity.Hasher
 	tenant string
+	also   func(tx store.Tx) error
+}
+
+// With is the same directory, each of whose changes also does something in its own
+// transaction: to leave an audit event, say.
+func (d *Directory) With(also func(tx store.Tx) error) *Directory {
+	c := *d
+	c.also = also
+	return &c
+}
+
+func (d *Directory) update(ctx context.Context, f func(tx store.Tx) error) error {
+	return d.store.Update(ctx, func(tx store.Tx) error {
+		if err := f(tx); err != nil || d.also == nil {
+			return err
+		}
+		return d.also(tx)
+	})
 }
 
 // Open opens the directory that a store keeps; the tenant's id and the key of secrets
@@ -50,7 +68,7 @@ func (d *Directory) Create(ctx context.Context, displayName string, now time.Tim
 
 // Add stores a new principal.
 func (d *Directory) Add(ctx context.Context, p Principal) error {
-	return d.store.Update(ctx, func(tx store.Tx) error {
+	return d.update(ctx, func(tx store.Tx) error {
 		if _, err := tx.Get(principalID(p.AppID).Key()); !errors.Is(err, store.ErrNotFound) {
 			return errors.Join(err, fmt.Errorf("application %s: %w", p.AppID, ErrExists))
 		}
@@ -63,7 +81,7 @@ func Put(tx store.Tx, p Principal) error { return put(tx, principalID(p.AppID), 
 
 // Edit changes a principal. f may run more than once; what it returns is returned.
 func (d *Directory) Edit(ctx context.Context, appID string, f func(*Principal) error) (p Principal, err error) {
-	err = d.store.Update(ctx, func(tx store.Tx) error {
+	err = d.update(ctx, func(tx store.Tx) error {
 		if p, err = get[Principal](tx, principalID(appID)); err != nil {
 			return found(err, "application", appID)
 		}
@@ -109,7 +127,7 @@ func (d *Directory) RemoveSecret(ctx context.Context, appID, keyID string) error
 // Delete removes an application with its service principal. Its tokens are worth
 // nothing from then on.
 func (d *Directory) Delete(ctx context.Context, appID string) error {
-	return d.store.Update(ctx, func(tx store.Tx) error { return found(Remove(tx, appID), "application", appID) })
+	return d.update(ctx, func(tx store.Tx) error { return found(Remove(tx, appID), "application", appID) })
 }
 
 // Remove removes a principal in a transaction; store.ErrNotFound if it is not there.

@@ -11,12 +11,12 @@ import (
 
 // AddGroup stores a new group.
 func (d *Directory) AddGroup(ctx context.Context, g Group) error {
-	return d.store.Update(ctx, func(tx store.Tx) error { return put(tx, groupID(g.ObjectID), g, g.Created) })
+	return d.update(ctx, func(tx store.Tx) error { return put(tx, groupID(g.ObjectID), g, g.Created) })
 }
 
 // EditGroup changes a group. f may run more than once.
 func (d *Directory) EditGroup(ctx context.Context, id string, f func(*Group) error) (g Group, err error) {
-	err = d.store.Update(ctx, func(tx store.Tx) error {
+	err = d.update(ctx, func(tx store.Tx) error {
 		if g, err = get[Group](tx, groupID(id)); err != nil {
 			return found(err, "group", id)
 		}
@@ -30,7 +30,7 @@ func (d *Directory) EditGroup(ctx context.Context, id string, f func(*Group) err
 
 // DeleteGroup removes a group; what was in it stays.
 func (d *Directory) DeleteGroup(ctx context.Context, id string) error {
-	return d.store.Update(ctx, func(tx store.Tx) error {
+	return d.update(ctx, func(tx store.Tx) error {
 		if err := tx.Delete(groupID(id).Key(), store.Any); err != nil {
 			return found(err, "group", id)
 		}
@@ -67,7 +67,7 @@ func (d *Directory) RemoveMember(ctx context.Context, group, member string) erro
 // is known and has not changed costs a read.
 func (d *Directory) See(ctx context.Context, u User) error {
 	id := userID(u.ObjectID)
-	return d.store.Update(ctx, func(tx store.Tx) error {
+	return d.update(ctx, func(tx store.Tx) error {
 		old, err := get[User](tx, id)
 		if err == nil {
 			u.Created = old.Created

@@ -178,7 +178,7 @@ func (d *door) arm(w http.ResponseWriter, r *http.Request) {
 	p, err := Authenticate(r, d.Verifier)
 	if err != nil {
 		d.Log.WarnContext(r.Context(), "authentication failed", "path", r.URL.Path, "remote", r.RemoteAddr, "error", err)
-		unauthorized(w, r)
+		Unauthorized(w, r, err)
 		return
 	}
 	in, _ := r.Context().Value(infoKey{}).(*info)
@@ -201,9 +201,16 @@ func Authenticate(r *http.Request, v identity.Verifier) (identity.Principal, err
 	return v.Verify(r.Context(), strings.TrimSpace(token))
 }
 
-func unauthorized(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("WWW-Authenticate", `Bearer authorization_uri="`+baseURL(r)+`/adfs", error="invalid_token"`)
-	writeError(w, arm.Errorf(401, arm.CodeAuthenticationFailed, "Authentication failed. The access token is missing, expired or not valid here: sign in again."))
+// Unauthorized answers a request that failed to authenticate.
+func Unauthorized(w http.ResponseWriter, r *http.Request, err error) {
+	e := arm.Errorf(401, arm.CodeAuthenticationFailed, "Authentication failed. The 'Authorization' header is missing, or is no bearer token: sign in.")
+	var reason *identity.TokenError
+	if errors.As(err, &reason) {
+		e = arm.Errorf(401, reason.Code, "%s", reason.Message)
+	}
+	// The description has no quotes of its own: they would end it.
+	w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization_uri="%s/adfs", error="invalid_token", error_description="%s"`, baseURL(r), strings.ReplaceAll(e.Message, `"`, "'")))
+	writeError(w, e)
 }
 
 func readRequest(w http.ResponseWriter, r *http.Request, p identity.Principal, in *info) (*provider.Request, error) {

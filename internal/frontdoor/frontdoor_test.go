@@ -124,10 +124,10 @@ func TestNothingWithoutAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, token := range map[string]string{"none": "", "nonsense": "x.y.z", "for the graph": graph} {
+	for token, code := range map[string]string{"": "AuthenticationFailed", "x.y.z": "InvalidAuthenticationToken", graph: "InvalidAuthenticationTokenAudience"} {
 		resp, body := f.send(t, "GET", "/subscriptions?api-version=2022-12-01", token, "")
-		if resp.StatusCode != 401 || !strings.Contains(body, "AuthenticationFailed") || !strings.Contains(resp.Header.Get("WWW-Authenticate"), f.URL+"/adfs") {
-			t.Errorf("%s: %d %s %v", name, resp.StatusCode, body, resp.Header)
+		if resp.StatusCode != 401 || !strings.Contains(body, `"`+code+`"`) || !strings.Contains(resp.Header.Get("WWW-Authenticate"), f.URL+"/adfs") {
+			t.Errorf("%s: %d %s %v", code, resp.StatusCode, body, resp.Header)
 		}
 	}
 	if f.echo.asked != nil {

@@ -9,9 +9,11 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,12 +132,27 @@ func (i *Issuer) Issue(p Principal, issuer, audience string) (string, error) {
 // are refused. The signature says that this installation made the token and for
 // whom; the tenant must be ours, and the times are checked with a minute of leeway.
 func (i *Issuer) Verify(_ context.Context, token string) (Principal, error) {
+	return i.verify(token, "")
+}
+
+// Graph verifies tokens for the graph, and those for Resource Manager, too: a
+// principal may do no more with one than with the other.
+func (i *Issuer) Graph() Verifier { return graphVerifier{i} }
+
+type graphVerifier struct{ *Issuer }
+
+func (g graphVerifier) Verify(_ context.Context, token string) (Principal, error) {
+	return g.verify(token, "", "graph")
+}
+
+func (i *Issuer) verify(token string, audiences ...string) (Principal, error) {
 	c, err := i.parse(token)
 	if err != nil {
-		return Principal{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+		return Principal{}, err
 	}
-	if len(c.Audience) != 1 || audiencePath(c.Audience[0]) != "" {
-		return Principal{}, fmt.Errorf("%w: it was issued for %q, not for Resource Manager", ErrUnauthenticated, c.Audience)
+	if len(c.Audience) != 1 || !slices.Contains(audiences, audiencePath(c.Audience[0])) {
+		return Principal{}, &TokenError{Code: CodeInvalidTokenAudience, Message: fmt.Sprintf(
+			"The access token has been obtained for wrong audience or resource '%s'. It should exactly match with one of the allowed audiences: this server's own URL.", clip(strings.Join(c.Audience, " ")))}
 	}
 	return Principal{ObjectID: c.ObjectID, AppID: c.AppID, Name: c.Name, TenantID: c.TenantID, Kind: "ServicePrincipal"}, nil
 }
@@ -175,12 +192,14 @@ func (i *Issuer) check(token string) (*claims, error) {
 	_, err := jwt.ParseWithClaims(token, c, func(*jwt.Token) (any, error) { return &i.key.PublicKey, nil },
 		jwt.WithValidMethods([]string{"ES256"}), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(time.Minute), jwt.WithTimeFunc(i.now))
 	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return nil, Expired(c.ExpiresAt.Time, i.now()).because(err)
 	case err != nil:
-		return nil, err
+		return nil, Invalid(err)
 	case !strings.EqualFold(c.TenantID, i.tenant):
-		return nil, fmt.Errorf("it is of tenant %q", clip(c.TenantID))
+		return nil, WrongTenant(c.TenantID, i.tenant)
 	case c.ObjectID == "" || c.ObjectID == System.ObjectID:
-		return nil, fmt.Errorf("it names no principal")
+		return nil, Invalid(errors.New("it names no principal"))
 	}
 	return c, nil
 }

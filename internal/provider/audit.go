@@ -28,18 +28,23 @@ type Event struct {
 }
 
 func (c *call) audit(tx store.Tx, w *Write) error {
-	raw, err := json.Marshal(Event{Time: w.Now, Principal: w.Principal.ObjectID, PrincipalName: w.Principal.Name,
+	return Record(tx, w.ID, Event{Time: w.Now, Principal: w.Principal.ObjectID, PrincipalName: w.Principal.Name,
 		Action: c.permission(w), Resource: w.ID.String(), CorrelationID: c.CorrelationID, APIVersion: w.APIVersion})
+}
+
+// Record leaves an event about an id, in the transaction of what it is about.
+func Record(tx store.Tx, about arm.ID, e Event) error {
+	raw, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("writing an audit event: %w", err)
 	}
 	scope := arm.Tenant
-	if s := w.ID.Subscription(); s != "" {
+	if s := about.Subscription(); s != "" {
 		scope = arm.SubscriptionID(s)
 	}
 	id := scope.Resource(EventType, strings.ToLower(ulid.Make().String()))
 	return tx.Put(&store.Document{ID: id.String(), Type: EventType, SubscriptionID: scope.Subscription(), Private: raw, Body: json.RawMessage("{}"),
-		CreatedAt: w.Now, UpdatedAt: w.Now, CreatedBy: w.Principal.ObjectID}, store.Absent)
+		CreatedAt: e.Time, UpdatedAt: e.Time, CreatedBy: e.Principal}, store.Absent)
 }
 
 // permission is the RBAC action of a write.

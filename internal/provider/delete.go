@@ -91,7 +91,11 @@ func (c *call) deleteNow(ctx context.Context, w *Write) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Response{Status: or(w.Type.Codes.Delete, http.StatusOK)}, nil
+	resp := &Response{Status: or(w.Type.Codes.Delete, http.StatusOK)}
+	if w.Type.ShowDeleted {
+		resp.Body, err = c.show(ctx, w.Type, w.Old, false)
+	}
+	return resp, err
 }
 
 // removeAll removes a document and what still lies below it: children under

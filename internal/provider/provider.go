@@ -141,6 +141,8 @@ type ResourceType struct {
 	// it runs inside the transaction. Existing children refuse a delete with 409
 	// before it, unless CascadeDelete.
 	CheckDelete func(tx store.Tx, w *Write) error
+	// ShowDeleted answers a delete at once with the resource as it was.
+	ShowDeleted bool
 	// CascadeDelete deletes children with their parent: at once if the type has no
 	// Reconcile; otherwise Reconcile must delete them through the Client.
 	CascadeDelete bool

@@ -27,6 +27,7 @@ import (
 	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/directory"
 	"hallmark.dev/hallmark/internal/frontdoor"
+	"hallmark.dev/hallmark/internal/graph"
 	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rbac"
@@ -156,7 +157,9 @@ func logger(t testing.TB) *slog.Logger {
 
 func (s *Server) listen(t testing.TB) {
 	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.issuer,
-		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: logger(t)}))
+		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: logger(t),
+		Mounts: map[string]http.Handler{graph.PathPrefix: graph.New(graph.Config{Directory: s.Directory, Index: s.Index, Log: logger(t), Unauthorized: frontdoor.Unauthorized,
+			Authenticate: func(r *http.Request) (identity.Principal, error) { return frontdoor.Authenticate(r, s.issuer.Graph()) }})}}))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)

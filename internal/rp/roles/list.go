@@ -2,7 +2,6 @@ package roles
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -81,7 +80,12 @@ func (cfg Config) listAssignments(ctx context.Context, c *provider.Call) (*provi
 			return nil, err
 		}
 		if f.assignment(set, g) && f.reaches(set, c.Scope, d.ARMID().Scope()) && (here || c.Allowed(readAssignments, d.ARMID())) {
-			out.Value = append(out.Value, json.RawMessage(d.Body))
+			// Clients find the role's name by comparing this with the ids of the roles at the scope.
+			body, err := arm.Set(d.Body, "properties.roleDefinitionId", access.DefinitionAt(c.Scope, g.RoleID()))
+			if err != nil {
+				return nil, err
+			}
+			out.Value = append(out.Value, body)
 		}
 	}
 	return provider.JSON(200, out)

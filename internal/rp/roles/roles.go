@@ -1,5 +1,5 @@
 // Package roles is the role part of the Microsoft.Authorization provider: role
-// definitions, role assignments, what the caller may do, and which actions there are.
+// definitions, role assignments, and what the caller may do.
 //
 // It stores what is valid; what roles mean is package rbac's, which of them hold is
 // package access's. cmd imports it; no other rp may.
@@ -16,8 +16,6 @@ import (
 // Config is what the provider needs.
 type Config struct {
 	Index *access.Index
-	// Operations are the actions that there are, for providerOperations; nil: none.
-	Operations func() []provider.Operation
 	// Foreign lets assignments name principals of other issuers that were never seen.
 	Foreign bool
 }
@@ -55,16 +53,13 @@ func New(cfg Config) provider.Provider {
 				Type: "Microsoft.Authorization/denyAssignments", APIVersions: assignmentVersions, Handle: nothing},
 			{Pattern: "/subscriptions/{subscription}/providers/Microsoft.Authorization/classicAdministrators", Permission: "Microsoft.Authorization/classicAdministrators/read",
 				Type: "Microsoft.Authorization/classicAdministrators", APIVersions: []string{"2015-07-01"}, Handle: nothing},
-			{Pattern: "/providers/Microsoft.Authorization/providerOperations", Permission: "Microsoft.Authorization/providerOperations/read",
-				Type: "Microsoft.Authorization/providerOperations", APIVersions: assignmentVersions, Handle: cfg.allOperations},
-			{Pattern: "/providers/Microsoft.Authorization/providerOperations/{namespace}", Permission: "Microsoft.Authorization/providerOperations/read", Handle: cfg.operationsOf},
 		},
 	}
 }
 
 func (cfg Config) definitions() provider.ResourceType {
 	return provider.ResourceType{
-		Type: access.TypeDefinition, Scopes: everywhere, APIVersions: definitionVersions, Hidden: true, NoState: true, NoPatch: true,
+		Type: access.TypeDefinition, Scopes: everywhere, APIVersions: definitionVersions, Hidden: true, NoState: true, NoPatch: true, ShowDeleted: true,
 		Name: guid, NameHint: "a GUID", Codes: provider.Codes{Create: 201, Update: 201},
 		Home: func(named arm.ID) arm.ID { return access.DefinitionID(named.Name()) },
 		Load: cfg.loadDefinition, Default: defaultDefinition, Validate: validateDefinition, Commit: commitDefinition,
@@ -74,7 +69,7 @@ func (cfg Config) definitions() provider.ResourceType {
 
 func (cfg Config) assignments() provider.ResourceType {
 	return provider.ResourceType{
-		Type: access.TypeAssignment, Scopes: everywhere, APIVersions: assignmentVersions, Hidden: true, NoState: true, NoPatch: true,
+		Type: access.TypeAssignment, Scopes: everywhere, APIVersions: assignmentVersions, Hidden: true, NoState: true, NoPatch: true, ShowDeleted: true,
 		Name: guid, NameHint: "a GUID", Codes: provider.Codes{Create: 201, Update: 201},
 		Load: cfg.loadAssignment, Default: defaultAssignment, Validate: cfg.validateAssignment, Commit: commitAssignment, CheckDelete: checkDeleteAssignment,
 	}

@@ -40,11 +40,8 @@ func start(t *testing.T) *providertest.Server {
 	if err := managementgroups.EnsureRoot(t.Context(), s, "root", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	var server *providertest.Server
-	operations := func() []provider.Operation { return server.Pipeline.Operations() }
-	server = providertest.Start(t, providertest.WithStore(s), providertest.With(
-		roles.New(roles.Config{Index: access.New(s), Operations: operations}), managementgroups.New(managementgroups.Config{TenantID: "root"})))
-	return server
+	return providertest.Start(t, providertest.WithStore(s), providertest.With(
+		roles.New(roles.Config{Index: access.New(s)}), managementgroups.New(managementgroups.Config{TenantID: "root"})))
 }
 
 func principal(t *testing.T, s *providertest.Server) string {
