@@ -51,6 +51,7 @@ type Config struct {
 
 type door struct {
 	Config
+	shares  shares
 	metrics metrics
 }
 
@@ -60,7 +61,7 @@ func New(cfg Config) http.Handler {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Log = slog.New(correlation.Handler(cfg.Log.Handler()))
-	d := &door{Config: cfg, metrics: newMetrics(cfg.Metrics)}
+	d := &door{Config: cfg, shares: shares{of: map[string]*share{}}, metrics: newMetrics(cfg.Metrics)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", d.health)
 	if cfg.Metrics != nil && cfg.MetricsToken != "" {
@@ -183,7 +184,13 @@ func (d *door) arm(w http.ResponseWriter, r *http.Request) {
 	}
 	in, _ := r.Context().Value(infoKey{}).(*info)
 	in.principal = p
-	req, err := readRequest(w, r, p, in)
+	v, err := d.shares.enter(p.ObjectID)
+	if err != nil {
+		writeError(w, arm.AsError(err))
+		return
+	}
+	defer v.leave()
+	req, err := readRequest(w, r, v, p, in)
 	if err != nil {
 		writeError(w, arm.AsError(err))
 		return
@@ -213,7 +220,7 @@ func Unauthorized(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, e)
 }
 
-func readRequest(w http.ResponseWriter, r *http.Request, p identity.Principal, in *info) (*provider.Request, error) {
+func readRequest(w http.ResponseWriter, r *http.Request, v *visit, p identity.Principal, in *info) (*provider.Request, error) {
 	target, err := decodePath(r.URL)
 	if err != nil {
 		return nil, err
@@ -222,13 +229,9 @@ func readRequest(w http.ResponseWriter, r *http.Request, p identity.Principal, i
 	if err != nil {
 		return nil, arm.BadRequest(arm.CodeInvalidParameter, "query", "The query string is malformed.").Because(err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, provider.MaxBody))
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
-		return nil, arm.Errorf(413, arm.CodeRequestTooLarge, "The request body is longer than %d bytes.", tooLong.Limit).At("body")
-	}
+	body, err := readBody(w, r, v)
 	if err != nil {
-		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "The request body could not be read to its end.").Because(err)
+		return nil, err
 	}
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // PowerShell's byte order mark
 	return &provider.Request{Method: r.Method, Path: target, Query: query, Header: r.Header, Body: body, Principal: p,
@@ -266,7 +269,11 @@ func writeResponse(w http.ResponseWriter, resp *provider.Response) {
 }
 
 func writeError(w http.ResponseWriter, e *arm.Error) {
-	writeResponse(w, &provider.Response{Status: e.Status, Header: http.Header{}, Body: e.MarshalEnvelope()})
+	h := http.Header{}
+	if e.Status == http.StatusTooManyRequests {
+		h.Set("Retry-After", "1")
+	}
+	writeResponse(w, &provider.Response{Status: e.Status, Header: h, Body: e.MarshalEnvelope()})
 }
 
 func (d *door) health(w http.ResponseWriter, r *http.Request) {

@@ -9,13 +9,14 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"golang.org/x/net/netutil"
 )
 
-// Limits of the server: what one client may hold up.
+// Limits of the server: what clients may hold up. See also share.go.
 const (
 	maxConnections    = 1024
+	maxStreams        = 100       // of one HTTP/2 connection
+	maxStreamBuffer   = 256 << 10 // bytes received and not read yet, for each stream
+	maxConnBuffer     = 1 << 20   // and for each connection
 	maxHeaderBytes    = 64 << 10
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = time.Minute
@@ -28,7 +29,9 @@ const (
 // then lets running requests finish for a while.
 func Serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler: h, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Handler: h, ConnState: newCrowd(maxConnections).observe,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: maxStreamBuffer, MaxReceiveBufferPerConnection: maxConnBuffer},
+		TLSConfig:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		MaxHeaderBytes: maxHeaderBytes, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -39,7 +42,7 @@ func Serve(ctx context.Context, l net.Listener, cert tls.Certificate, h http.Han
 		defer cancel()
 		stopped <- srv.Shutdown(drain)
 	}()
-	err := srv.ServeTLS(netutil.LimitListener(l, maxConnections), "", "")
+	err := srv.ServeTLS(l, "", "")
 	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
 	}

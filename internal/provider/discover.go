@@ -3,8 +3,10 @@ package provider
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"hallmark.dev/hallmark/internal/arm"
 )
@@ -50,7 +52,25 @@ func (c *call) providers(ctx context.Context) (*Response, error) {
 	if c.path.Namespace != "" {
 		return c.namespace()
 	}
-	aliases := c.aliases("")
+	if c.wantsAliases() {
+		return c.providersWithAliases()
+	}
+	return c.allProviders(nil)
+}
+
+// providersWithAliases is some 20 MB that never change: they are written once for
+// each scope.
+func (c *call) providersWithAliases() (*Response, error) {
+	write := func() (*Response, error) { return c.allProviders(c.aliases("")) }
+	once, _ := c.p.listings.LoadOrStore(c.path.ID.Key(), sync.OnceValues(write))
+	resp, err := once.(func() (*Response, error))()
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Status: resp.Status, Header: http.Header{}, Body: resp.Body}, nil
+}
+
+func (c *call) allProviders(aliases map[string][]Alias) (*Response, error) {
 	views := []namespaceView{}
 	for _, ns := range c.p.reg.namespaces() {
 		views = append(views, c.namespaceView(ns, aliases))
@@ -67,9 +87,13 @@ func (c *call) namespace() (*Response, error) {
 	return nil, invalidNamespace(c.path.Namespace).At(c.Path)
 }
 
+func (c *call) wantsAliases() bool {
+	return c.p.cfg.Aliases != nil && slices.Contains(expands(c.query), "resourcetypes/aliases")
+}
+
 // aliases are those of a namespace ("": of all) by type, if the request asks for them.
 func (c *call) aliases(namespace string) map[string][]Alias {
-	if c.p.cfg.Aliases == nil || !slices.Contains(expands(c.query), "resourcetypes/aliases") {
+	if !c.wantsAliases() {
 		return nil
 	}
 	byType := map[string][]Alias{}

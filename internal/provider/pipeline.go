@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,8 @@ type Pipeline struct {
 	cfg    Config
 	reg    *registry
 	panics atomic.Int64
+
+	listings sync.Map // scope → the providers with their aliases
 }
 
 // New checks the registrations and builds the pipeline. Start its Controllers on
