@@ -10,7 +10,7 @@
 // measurement that could not be taken is a failure.
 //
 //	scripts/bench                 # everything
-//	scripts/bench -only store     # one part: build, chunks, machines, store, requests
+//	scripts/bench -only store     # one part: build, chunks, machines, store, requests, graph
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 
 func main() {
 	binary := flag.String("hallmark", "bin/hallmark", "the `binary` to measure")
-	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store, requests (default: all)")
+	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store, requests, graph (default: all)")
 	dir := flag.String("dir", "/var/tmp", "where the temporary data goes: a real disk with 12 GiB free")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -66,7 +66,7 @@ func run(ctx context.Context, binary, dir, only string) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}, {"requests", b.measureRequests}} {
+	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}, {"requests", b.measureRequests}, {"graph", b.measureGraph}} {
 		if ctx.Err() != nil || only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue
 		}

@@ -55,7 +55,7 @@ func (b *bench) storeAlone(ctx context.Context, p *plane) error {
 	}
 	defer s.Close()
 	start := time.Now()
-	if err := p.fill(ctx, s); err != nil {
+	if err := p.fill(ctx, s, p.document); err != nil {
 		return err
 	}
 	b.say("%d resources of %.1f KB written in %.1f s", resources, resourceSize/1000.0, time.Since(start).Seconds())
@@ -74,19 +74,19 @@ func (b *bench) fullPlane(ctx context.Context, p *plane) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(p.fill(ctx, s), s.Close()); err != nil {
+	if err := errors.Join(p.fill(ctx, s, p.document), s.Close()); err != nil {
 		return err
 	}
 	return p.up(ctx)
 }
 
 // fill writes every resource, a thousand in a transaction.
-func (p *plane) fill(ctx context.Context, s store.Store) error {
+func (p *plane) fill(ctx context.Context, s store.Store, document func(int) *store.Document) error {
 	const batch = 1000
 	for i := 0; i < resources; i += batch {
 		err := s.Update(ctx, func(tx store.Tx) error {
 			for j := range batch {
-				if err := tx.Put(p.document(i+j), store.Absent); err != nil {
+				if err := tx.Put(document(i+j), store.Absent); err != nil {
 					return err
 				}
 			}
