@@ -11,6 +11,8 @@ import (
 	"hallmark.dev/hallmark/internal/admission"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/directory"
+	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/policy/alias"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rp/authorization"
@@ -62,10 +64,23 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 			locks.New(),
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
-			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts}),
+			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts, Actor: s.deploysAs, Log: s.log}),
 			resourcegraph.New(resourcegraph.Config{TenantID: tenant, Engine: engine}),
 		},
 		admitter: admission.New(admission.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),
 		engine:   engine,
 	}, nil
+}
+
+// deploysAs is whom an assignment deploys as: its managed identity. One that the
+// directory does not know has no rights of its own; the control plane deploys for it.
+func (s *server) deploysAs(ctx context.Context, a *assignment.Assignment) (identity.Principal, error) {
+	known, err := s.people.Read(ctx)
+	if err != nil {
+		return identity.Principal{}, err
+	}
+	if known.Kind(a.Identity) != directory.KindServicePrincipal {
+		return identity.System, nil
+	}
+	return identity.Principal{ObjectID: a.Identity, Name: a.Name, TenantID: s.people.TenantID(), Kind: "ServicePrincipal"}, nil
 }

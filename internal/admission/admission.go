@@ -116,7 +116,11 @@ func (a *Admitter) apply(ctx context.Context, set *assignment.Set, w *provider.W
 		}
 		w.Doc.Body = body
 	}
-	guard(w, set, d.Events)
+	var duties []Due
+	if w.Action == "write" {
+		duties = due(set, w)
+	}
+	guard(w, set, d.Events, duties)
 	return nil
 }
 
@@ -149,7 +153,7 @@ func (a *Admitter) record(ctx context.Context, events []Event) {
 // guard makes the write's own transaction check that the policies are still those
 // that admitted it (else it is decided anew), and keep the events. Hooks of the type
 // are what runs inside that transaction.
-func guard(w *provider.Write, set *assignment.Set, events []Event) {
+func guard(w *provider.Write, set *assignment.Set, events []Event, duties []Due) {
 	t := *w.Type
 	commit, checkDelete := t.Commit, t.CheckDelete
 	check := func(tx store.Tx) error {
@@ -158,6 +162,9 @@ func guard(w *provider.Write, set *assignment.Set, events []Event) {
 			err = store.ErrConflict
 		}
 		if err != nil {
+			return err
+		}
+		if err := putDue(tx, duties, w.Principal.ObjectID); err != nil {
 			return err
 		}
 		return putEvents(tx, events)

@@ -84,7 +84,7 @@ func (r *reading) assignments() error {
 func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	id := d.ARMID()
 	short := sha256.Sum256([]byte(d.Key))
-	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8])}
+	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Identity: arm.GetString(d.Body, "identity.principalId"), Key: hex.EncodeToString(short[:8])}
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%d\x00", d.Revision)
 	if a.Scope.Kind() == arm.KindManagementGroup {

@@ -80,6 +80,9 @@ type Assignment struct {
 	Enforced   bool
 	Units      []*Unit
 	Location   string
+	// Identity is the object id of the managed identity that deploys and changes on
+	// the assignment's behalf; "" without one.
+	Identity string
 	// Key is a short name, the same for the same id: ids are long, and a verdict is
 	// kept for each resource and assignment.
 	Key string

@@ -138,3 +138,12 @@ func (u *Unit) NeedsContext() bool { return u.needsContext }
 // LooksBeyondGroup reports whether related resources may be in another group than
 // the resource that looks for them.
 func (u *Unit) LooksBeyondGroup() bool { return u.beyond }
+
+// Deployment is what the unit's deployIfNotExists deploys for a resource.
+func (u *Unit) Deployment(s *Subject) (policy.Deployment, error) {
+	in, err := u.input(s)
+	if err != nil {
+		return policy.Deployment{}, err
+	}
+	return u.Program(s.Type, s.Location).Deployment(in)
+}

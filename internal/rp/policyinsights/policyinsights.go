@@ -8,9 +8,12 @@
 package policyinsights
 
 import (
+	"log/slog"
+
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/provider"
 )
 
@@ -20,6 +23,10 @@ type Config struct {
 	Engine   *compliance.Engine
 	Index    *assignment.Index
 	Facts    assignment.Facts // of image lineage; nil: there are none
+	// Actor says as whom assignments with an identity deploy; nil: as the control
+	// plane itself.
+	Actor Actor
+	Log   *slog.Logger // nil: silent
 }
 
 var (
@@ -47,7 +54,8 @@ func New(cfg Config) provider.Provider {
 	}
 	none := provider.Route{}
 	return provider.Provider{
-		Types: []provider.ResourceType{cfg.remediations(), attestations()},
+		Types:       []provider.ResourceType{cfg.remediations(), attestations()},
+		Controllers: func(rt provider.Runtime) []controller.Controller { return []controller.Controller{cfg.deployer(rt)} },
 		Routes: []provider.Route{
 			with(states, "POST", "policyStates/{resource}/queryResults", "policyStates/queryResults/read", cfg.queryStates),
 			with(none, "GET", "policyStates/{resource}/queryResults", "policyStates/queryResults/read", cfg.queryStates),

@@ -17,13 +17,16 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/provider/providertest"
 	"hallmark.dev/hallmark/internal/rp/authorization"
+	"hallmark.dev/hallmark/internal/rp/deployments"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
+	"hallmark.dev/hallmark/internal/secret"
 	"hallmark.dev/hallmark/internal/store/mem"
 )
 
 func machines() provider.Provider {
 	return provider.Provider{Types: []provider.ResourceType{
 		{Type: "Microsoft.Compute/virtualMachines", Scopes: provider.AtResourceGroup, APIVersions: []string{"2024-07-01"}, Location: provider.LocationRequired, Tags: true},
+		{Type: "Microsoft.Compute/virtualMachines/extensions", APIVersions: []string{"2024-07-01"}, Tags: true},
 	}}
 }
 
@@ -40,8 +43,12 @@ func start(t *testing.T) *providertest.Server {
 			t.Errorf("the engine: %v", err)
 		}
 	})
+	key, err := secret.Open(t.TempDir() + "/key")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(admission.New(admission.Config{Store: s, Index: index})),
-		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), machines(),
+		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), machines(), deployments.New(deployments.Config{Sealer: key}),
 			policyinsights.New(policyinsights.Config{TenantID: "t", Engine: engine, Index: index})))
 }
 
@@ -386,7 +393,7 @@ func TestRemediationOfWhatCannotBe(t *testing.T) {
 	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
 	do(t, s, "PUT", id, `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/sizes"}}`, 201)
 	s.Settle(t)
-	if r := do(t, s, "GET", id, "", 200); arm.GetString(r, "properties.provisioningState") != "Failed" || !strings.Contains(string(r), "Only modify") {
+	if r := do(t, s, "GET", id, "", 200); arm.GetString(r, "properties.provisioningState") != "Failed" || !strings.Contains(string(r), "Only modify and deployIfNotExists") {
 		t.Errorf("%s", r)
 	}
 	do(t, s, "PUT", id+"2", `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/none"}}`, 400)

@@ -65,12 +65,13 @@ type task struct {
 
 // deployment is one resource that is put right.
 type deployment struct {
-	Resource string    `json:"remediatedResourceId"`
-	Location string    `json:"resourceLocation,omitempty"`
-	Status   string    `json:"status"` // Waiting, Succeeded, Failed, Canceled
-	Created  time.Time `json:"createdOn"`
-	Updated  time.Time `json:"lastUpdatedOn"`
-	Error    *failure  `json:"error,omitempty"`
+	Resource   string    `json:"remediatedResourceId"`
+	Deployment string    `json:"deploymentId,omitempty"` // of deployIfNotExists
+	Location   string    `json:"resourceLocation,omitempty"`
+	Status     string    `json:"status"` // Waiting, Running, Succeeded, Failed, Canceled
+	Created    time.Time `json:"createdOn"`
+	Updated    time.Time `json:"lastUpdatedOn"`
+	Error      *failure  `json:"error,omitempty"`
 }
 
 type failure struct {
@@ -81,6 +82,7 @@ type failure struct {
 // States of a deployment.
 const (
 	waiting   = "Waiting"
+	running   = "Running"
 	succeeded = "Succeeded"
 	failed    = "Failed"
 	canceled  = "Canceled"
@@ -194,6 +196,7 @@ func (cfg Config) remediate(ctx context.Context, w *provider.Work) (time.Duratio
 	case w.Doc.State().Terminal():
 		return 0, nil
 	case t.Cancel:
+		t.cancelDeployments(ctx, w)
 		return 0, w.Update(ctx, func(d *provider.Draft) { t.cancel(w.Now()); t.show(d, w.Now()); d.Cancel() })
 	}
 	var r remediation
@@ -233,8 +236,8 @@ func (cfg Config) unit(ctx context.Context, r remediation) (*assignment.Unit, *a
 		if a.Initiative && !strings.EqualFold(u.ReferenceID, r.Properties.PolicyDefinitionReferenceID) {
 			continue
 		}
-		if e := u.Effect("", ""); !isModify(e) || u.Problem != nil {
-			return nil, arm.Errorf(0, "RemediationNotPossible", "The effect of the policy is '%s'. Only modify can be remediated here; deployIfNotExists needs template deployments.", e)
+		if e := u.Effect("", ""); !isModify(e) && !isDeploy(e) || u.Problem != nil {
+			return nil, arm.Errorf(0, "RemediationNotPossible", "The effect of the policy is '%s'. Only modify and deployIfNotExists can be remediated.", e)
 		}
 		return u, nil
 	}
@@ -274,12 +277,9 @@ func (r remediation) selects(row compliance.Row) bool {
 // proceed puts the next resources right, and ends the task when none is left or too
 // many have failed.
 func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t task) (time.Duration, error) {
-	done := 0
-	for i := range t.Targets {
-		if d := &t.Targets[i]; d.Status == waiting && done < r.Properties.ParallelDeployments {
-			cfg.modify(ctx, w, u, d)
-			done++
-		}
+	runs, err := cfg.next(ctx, w, r, u, &t)
+	if err != nil {
+		return 0, err
 	}
 	good, bad, left := t.counts()
 	limit := defaultThreshold
@@ -287,7 +287,14 @@ func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, 
 		limit = *p
 	}
 	tooMany := bad > 0 && float64(bad) > limit*float64(len(t.Targets))
-	return 0, w.Update(ctx, func(d *provider.Draft) {
+	again := time.Duration(0)
+	if runs > 0 {
+		if tooMany {
+			t.cancel(w.Now())
+		}
+		again, tooMany, left = deploymentPoll, false, runs
+	}
+	return again, w.Update(ctx, func(d *provider.Draft) {
 		switch {
 		case tooMany || left == 0 && bad > 0 && good == 0:
 			t.cancel(w.Now())
@@ -300,6 +307,24 @@ func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, 
 			t.show(d, w.Now())
 		}
 	})
+}
+
+// deploymentPoll is how often running deployments are looked at.
+const deploymentPoll = 200 * time.Millisecond
+
+// next puts the next resources right. It reports how many are being deployed for.
+func (cfg Config) next(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t *task) (runs int, err error) {
+	if isDeploy(u.Effect("", "")) {
+		return cfg.deployNext(ctx, w, r, u, t)
+	}
+	done := 0
+	for i := range t.Targets {
+		if d := &t.Targets[i]; d.Status == waiting && done < r.Properties.ParallelDeployments {
+			cfg.modify(ctx, w, u, d)
+			done++
+		}
+	}
+	return 0, nil
 }
 
 // modify puts one resource right, as the control plane, through the pipeline: other

@@ -1,0 +1,148 @@
+package policyinsights_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"hallmark.dev/hallmark/internal/admission"
+	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/provider/providertest"
+	"hallmark.dev/hallmark/internal/store"
+)
+
+// agentRule installs an extension on machines that have none.
+const agentRule = `{"if":{"field":"type","equals":"Microsoft.Compute/virtualMachines"},"then":{"effect":"deployIfNotExists","details":{
+	"type":"Microsoft.Compute/virtualMachines/extensions","roleDefinitionIds":["/providers/Microsoft.Authorization/roleDefinitions/9980e02c-c2be-4d73-94e8-173b1dc7cf3c"],
+	"deployment":{"properties":{"mode":"incremental","parameters":{"vm":{"value":"[field('name')]"},"location":{"value":"[field('location')]"}},
+	"template":{"$schema":"https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#","contentVersion":"1.0.0.0",
+	"parameters":{"vm":{"type":"string"},"location":{"type":"string"}},
+	"resources":[{"type":"Microsoft.Compute/virtualMachines/extensions","name":"[concat(parameters('vm'), '/agent')]","apiVersion":"2024-07-01","location":"[parameters('location')]","properties":{"publisher":"Hallmark"}}]}}}}}}`
+
+const withIdentity = `},"location":"local","identity":{"type":"SystemAssigned"`
+
+func assignAgent(t *testing.T, s *providertest.Server, more string) {
+	t.Helper()
+	def := subscription() + "/providers/Microsoft.Authorization/policyDefinitions/agent"
+	do(t, s, "PUT", def, `{"properties":{"mode":"Indexed","policyRule":`+agentRule+`}}`, 201)
+	do(t, s, "PUT", subscription()+"/providers/Microsoft.Authorization/policyAssignments/agent", `{"properties":{"policyDefinitionId":"`+def+`"`+more+`}}`, 201)
+}
+
+// eventually waits for what a controller does a moment later.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("still not: %s", what)
+}
+
+func hasAgent(t *testing.T, s *providertest.Server, name string) bool {
+	t.Helper()
+	status, _, _ := s.Do(t, "GET", providertest.Query(vm(name)+"/extensions/agent", "2024-07-01"), nil)
+	return status == 200
+}
+
+func dues(t *testing.T, s *providertest.Server) int {
+	t.Helper()
+	docs, err := store.List(t.Context(), s.Store, store.Query{Type: admission.TypeDue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(docs)
+}
+
+func TestDeployAfterAWrite(t *testing.T) {
+	s := start(t)
+	do(t, s, "PUT", vm("before"), `{"location":"local"}`, 201)
+	assignAgent(t, s, withIdentity)
+	do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+	eventually(t, "the agent is installed", func() bool { return hasAgent(t, s, "a") })
+	eventually(t, "nothing is due", func() bool { return dues(t, s) == 0 })
+	if hasAgent(t, s, "before") {
+		t.Error("a machine that nobody wrote was changed")
+	}
+	got := query(t, s, subscription(), latest).lines("resourceId", "complianceState")
+	if want := "[a Compliant before NonCompliant]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	list := do(t, s, "GET", providertest.Group().String()+"/providers/Microsoft.Resources/deployments", "", 200)
+	if !strings.Contains(string(list), "/PolicyDeployment_") {
+		t.Errorf("got %s", list)
+	}
+}
+
+func TestDeployIsNotForced(t *testing.T) {
+	for name, more := range map[string]string{"not enforced": `,"enforcementMode":"DoNotEnforce"` + withIdentity, "without an identity": ""} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			assignAgent(t, s, more)
+			do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+			eventually(t, "nothing is due", func() bool { return dues(t, s) == 0 })
+			s.Settle(t)
+			if hasAgent(t, s, "a") {
+				t.Error("the agent was installed")
+			}
+		})
+	}
+}
+
+func remediated(t *testing.T, s *providertest.Server) json.RawMessage {
+	t.Helper()
+	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
+	do(t, s, "PUT", id, `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/agent","parallelDeployments":2}}`, 201)
+	var r json.RawMessage
+	eventually(t, "the remediation ends", func() bool {
+		r = do(t, s, "GET", id, "", 200)
+		return arm.ProvisioningState(arm.GetString(r, "properties.provisioningState")).Terminal()
+	})
+	return r
+}
+
+func TestRemediationDeploys(t *testing.T) {
+	s := start(t)
+	for _, n := range []string{"a", "b", "c"} {
+		do(t, s, "PUT", vm(n), `{"location":"local"}`, 201)
+	}
+	assignAgent(t, s, withIdentity)
+	if r := remediated(t, s); arm.GetString(r, "properties.provisioningState") != "Succeeded" {
+		t.Errorf("%s", r)
+	}
+	for _, n := range []string{"a", "b", "c"} {
+		if !hasAgent(t, s, n) {
+			t.Errorf("%s has no agent", n)
+		}
+	}
+	var list struct {
+		Value []struct{ DeploymentID, Status string }
+	}
+	raw := do(t, s, "POST", subscription()+"/providers/Microsoft.PolicyInsights/remediations/r/listDeployments", "", 200)
+	if err := json.Unmarshal(raw, &list); err != nil || len(list.Value) != 3 {
+		t.Fatalf("%v %s", err, raw)
+	}
+	for _, d := range list.Value {
+		if doc := do(t, s, "GET", d.DeploymentID, "", 200); d.Status != "Succeeded" || arm.GetString(doc, "properties.provisioningState") != "Succeeded" {
+			t.Errorf("%+v %s", d, doc)
+		}
+	}
+	if got := summarize(t, s, subscription()); got.Results.NonCompliantResources != 0 {
+		t.Errorf("after: %+v", got.Results)
+	}
+}
+
+func TestRemediationWithoutIdentity(t *testing.T) {
+	s := start(t)
+	do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+	assignAgent(t, s, "")
+	if r := remediated(t, s); arm.GetString(r, "properties.provisioningState") != "Failed" {
+		t.Errorf("%s", r)
+	}
+	raw := do(t, s, "POST", subscription()+"/providers/Microsoft.PolicyInsights/remediations/r/listDeployments", "", 200)
+	if !strings.Contains(string(raw), "PolicyAssignmentWithoutIdentity") {
+		t.Errorf("%s", raw)
+	}
+}
