@@ -65,21 +65,19 @@ func (c Config) firmware() []string {
 }
 
 // storage: the system disk and the seed on virtio-blk, which every image boots
-// from; data disks on virtio-scsi, which has LUNs as Azure has.
+// from; data disks on virtio-scsi, which has LUNs as Azure has. Its controller is
+// always there: data disks come and go while the machine runs (hotplug.go).
 func (c Config) storage() []string {
 	var args []string
 	for i, d := range c.Disks {
-		node := "disk" + strconv.Itoa(i)
-		args = append(args, "-blockdev", blockdev(node, d))
-		switch i {
-		case 0:
-			args = append(args, "-device", "virtio-blk-pci,drive="+node+",serial=os,bootindex=1")
-		case 1:
-			args = append(args, "-device", "virtio-scsi-pci,id=data")
-			fallthrough
-		default:
-			args = append(args, "-device", fmt.Sprintf("scsi-hd,bus=data.0,drive=%s,lun=%d,serial=lun%d", node, d.LUN, d.LUN))
+		if i == 0 {
+			args = append(args, "-blockdev", blockdev("disk0", d), "-device", "virtio-blk-pci,drive=disk0,serial=os,bootindex=1",
+				"-device", "virtio-scsi-pci,id=data")
+			continue
 		}
+		node := dataNode(d.Path)
+		args = append(args, "-blockdev", blockdev(node, d),
+			"-device", fmt.Sprintf("scsi-hd,bus=data.0,scsi-id=0,lun=%d,drive=%s,id=%s,serial=%s", d.LUN, node, dataDevice(d.LUN), dataDevice(d.LUN)))
 	}
 	if c.Seed != "" {
 		args = append(args, "-blockdev", blockdev("seed", Disk{Path: c.Seed, Format: disk.Raw, ReadOnly: true}),
@@ -90,21 +88,23 @@ func (c Config) storage() []string {
 
 // blockdev is JSON, in which no character of a path has a meaning.
 func blockdev(node string, d Disk) string {
-	options := map[string]any{
-		"node-name": node,
-		"driver":    d.Format,
-		"read-only": d.ReadOnly,
-		"file":      map[string]any{"driver": "file", "filename": d.Path, "read-only": d.ReadOnly},
-	}
-	if !d.ReadOnly {
-		options["discard"] = "unmap" // what the guest deletes leaves the overlay
-		options["file"].(map[string]any)["discard"] = "unmap"
-	}
+	options := blockOptions(d)
+	options["node-name"] = node
 	text, err := json.Marshal(options)
 	if err != nil {
 		return "" // cannot be: strings and booleans only
 	}
 	return string(text)
+}
+
+// blockOptions describe a disk to QEMU (qapi/block-core.json, BlockdevOptions).
+func blockOptions(d Disk) map[string]any {
+	file := map[string]any{"driver": "file", "filename": d.Path, "read-only": d.ReadOnly}
+	options := map[string]any{"driver": d.Format, "read-only": d.ReadOnly, "file": file}
+	if !d.ReadOnly {
+		options["discard"], file["discard"] = "unmap", "unmap" // what the guest deletes leaves the overlay
+	}
+	return options
 }
 
 // network: without an option ROM the firmware has nothing to wait for.

@@ -78,6 +78,11 @@ func (s *session) execute(command string, arguments, result any) error {
 	if err := s.send(command, arguments); err != nil {
 		return err
 	}
+	return s.answer(command, result)
+}
+
+// answer waits for the answer to what has been sent.
+func (s *session) answer(command string, result any) error {
 	for {
 		r, err := s.receive()
 		if err != nil {
