@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"hallmark.dev/hallmark/internal/base"
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/compute"
 	"hallmark.dev/hallmark/internal/rp/compute/host"
+	"hallmark.dev/hallmark/internal/secret"
 	"hallmark.dev/hallmark/internal/vm"
 )
 
@@ -35,9 +37,14 @@ func (s *server) machines(ctx context.Context, regions []*region.Region) (comput
 	if err != nil {
 		return compute.Config{}, err
 	}
+	sealer, err := secret.Open(s.dir.SealingKey())
+	if err != nil {
+		return compute.Config{}, err
+	}
+	engine := host.Machines{Root: s.dir.Machines(), Accel: accelerator.Accel}
 	cfg := compute.Config{
-		Machines: host.Machines{Root: s.dir.Machines(), Accel: accelerator.Accel},
-		Volumes:  host.Volumes{Dir: s.dir.Disks(), Keep: hostDiskBytes}, Network: host.Network{Engine: s.network},
+		Machines: engine, Jobs: host.Jobs{Machines: engine}, Secrets: sealer,
+		Volumes: host.Volumes{Dir: s.dir.Disks(), Keep: hostDiskBytes}, Network: host.Network{Engine: s.network},
 		Replicas: replicas(regions), Catalogue: host.Marketplace{Store: bases}, Artifacts: host.Artifacts{Store: s.artifacts},
 		Locations: s.locationNames(), Sizes: compute.SizesWithin(vm.Caps{VCPUs: s.cfg.MachineCores, MemoryMiB: s.cfg.MachineMemoryMiB}),
 		Subnet: s.network.Config().Machines, Gateway: s.network.Config().Gateway(), Log: s.log,
@@ -48,6 +55,7 @@ func (s *server) machines(ctx context.Context, regions []*region.Region) (comput
 	if err := compute.Sweep(ctx, cfg, s.store); err != nil {
 		return cfg, fmt.Errorf("clean up after machines that were never finished: %w", err)
 	}
+	s.mounts[compute.ConsolePath] = compute.ConsoleHandler(cfg, time.Now)
 	return cfg, nil
 }
 

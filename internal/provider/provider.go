@@ -209,6 +209,8 @@ type Write struct {
 	Doc *store.Document
 	// Request is the body as sent (a PATCH or an action's parameters); nil if empty.
 	Request json.RawMessage
+	// Patch: the request is merged into what is there, it does not replace it.
+	Patch bool
 	// Query are the request's query parameters, names in lower case.
 	Query url.Values
 	// Loaded is for what Load found.

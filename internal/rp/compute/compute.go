@@ -33,6 +33,9 @@ const (
 	TypeSnapshot arm.Type = "Microsoft.Compute/snapshots"
 	TypeImage    arm.Type = "Microsoft.Compute/images"
 
+	TypeExtension arm.Type = "Microsoft.Compute/virtualMachines/extensions"
+	TypeCommand   arm.Type = "Microsoft.Compute/virtualMachines/runCommands"
+
 	typeGalleryImage   arm.Type = "Microsoft.Compute/galleries/images"
 	typeGalleryVersion arm.Type = "Microsoft.Compute/galleries/images/versions"
 	typeInterface      arm.Type = "Microsoft.Network/networkInterfaces"
@@ -43,11 +46,13 @@ const (
 // Config is everything that the provider works with.
 type Config struct {
 	Machines  Machines
+	Jobs      Jobs
 	Volumes   Volumes
 	Network   Network
 	Replicas  Replicas
 	Catalogue Catalogue
 	Artifacts Artifacts // may be nil: images from blob URIs are then refused
+	Secrets   Sealer    // may be nil: protected settings are then refused
 
 	// Locations are the configured regions.
 	Locations []string
@@ -78,6 +83,14 @@ type service struct {
 	// following are the scale sets that upgrade by themselves, with the image definition that
 	// they follow; every set is looked at at the start.
 	following keySet
+	// queueing makes "no other job has its turn" and "recorded as this one's" one step.
+	queueing sync.Mutex
+}
+
+// Sealer encrypts what must not stand in the store as it is.
+type Sealer interface {
+	Seal(plain []byte) ([]byte, error)
+	Open(sealed []byte) ([]byte, error)
 }
 
 var (
@@ -95,6 +108,8 @@ const (
 	// workers bounds how many machines change at the same time. A worker mostly waits for
 	// a guest or a process, so there are more of them than processors.
 	workers = 8
+	// jobWorkers bounds how many guests are asked at the same time how a job stands.
+	jobWorkers = 8
 
 	// shutdownGrace is how long a guest may take to power off when asked; an emulated
 	// one on a busy host needs most of it.
@@ -116,7 +131,7 @@ func New(cfg Config) provider.Provider {
 	}
 	s := &service{Config: cfg}
 	return provider.Provider{
-		Types:  []provider.ResourceType{s.virtualMachines(), s.instances(), s.scaleSets(), s.disks(), s.snapshots(), s.images()},
+		Types:  []provider.ResourceType{s.virtualMachines(), s.extensions(), s.commands(), s.instances(), s.scaleSets(), s.disks(), s.snapshots(), s.images()},
 		Routes: s.routes(),
 	}
 }
@@ -131,6 +146,31 @@ func (s *service) virtualMachines() provider.ResourceType {
 		Watches: map[arm.Type]func(string, *store.Document) []string{TypeDisk: wakeOwner(TypeVM)},
 		View:    s.viewVM,
 		Actions: s.vmActions(),
+		// Extensions and run commands are nothing but documents once the machine has gone.
+		CascadeDelete: true,
+	}
+}
+
+func (s *service) extensions() provider.ResourceType {
+	return provider.ResourceType{
+		Type: TypeExtension, APIVersions: computeVersions, Name: diskName, NameHint: diskNameHint,
+		Location: provider.LocationOptional, Tags: true,
+		ReadOnly: []string{"properties.instanceView"},
+		Default:  s.defaultExtension, Validate: s.validateExtension, Commit: s.commitExtension,
+		Reconcile: s.reconcileExtension, Workers: jobWorkers,
+		View:    viewExtension,
+		Actions: []provider.Action{{Name: actionReapply, KeepState: true, WhileBusy: true, Apply: reapplyExtension}},
+	}
+}
+
+func (s *service) commands() provider.ResourceType {
+	return provider.ResourceType{
+		Type: TypeCommand, APIVersions: computeVersions, Name: diskName, NameHint: diskNameHint,
+		Location: provider.LocationOptional, Tags: true,
+		ReadOnly: []string{"properties.instanceView"},
+		Default:  s.defaultCommand, Validate: s.validateCommand, Commit: s.commitCommand,
+		Reconcile: s.reconcileCommand, Workers: jobWorkers,
+		View: viewCommand,
 	}
 }
 

@@ -292,7 +292,7 @@ func joinDisk(_ context.Context, w *provider.Write) (any, error) {
 	}
 	b, p := readDisk(w.Doc)
 	if b.ManagedBy != "" && !strings.EqualFold(b.ManagedBy, vm) {
-		return nil, arm.Conflict("AttachDiskWhileBeingDetached", w.ID.String(), "Disk %s is attached to %s and cannot be attached to another machine.", w.ID, b.ManagedBy)
+		return nil, arm.Conflict("ConflictingUserInput", w.ID.String(), "Disk '%s' cannot be attached as the disk is already owned by VM '%s'.", w.ID, b.ManagedBy)
 	}
 	if !p.Made {
 		return nil, arm.Conflict("OperationNotAllowed", w.ID.String(), "Disk %s is not ready: its provisioning state is %s.", w.ID, w.Doc.State())

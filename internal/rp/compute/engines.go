@@ -28,6 +28,12 @@ type Machines interface {
 	Exec(ctx context.Context, name string, script string) (Output, error)
 	// Console is the end of the serial console's log, at most limit bytes.
 	Console(name string, limit int64) ([]byte, error)
+	// SetDisks makes the data disks of a machine that runs those described, while it runs. What
+	// goes is let go of by the hypervisor when it returns. A machine that does not run is no
+	// error.
+	SetDisks(ctx context.Context, m Machine) error
+	// GrowDisk makes a data disk larger that a running machine has, by its file, in bytes.
+	GrowDisk(ctx context.Context, name, path string, size int64) error
 	// Remove ends the machine and removes all that it has except its disks.
 	Remove(ctx context.Context, name string) error
 	// Sweep removes every machine of which anything is left, a process or a folder, that keep

@@ -46,6 +46,7 @@ type resolved struct {
 // facts is what this provider reads of documents that carry image bytes: gallery
 // versions, managed images, snapshots and disks.
 type facts struct {
+	leaving    bool // a disk whose machine is letting go of it
 	ID         string
 	Location   string
 	ManagedBy  string

@@ -64,7 +64,85 @@ var stories = []story{
 	{"resize", created, func(r *rig) error {
 		return r.asks("PATCH", "", `{"properties":{"hardwareProfile":{"vmSize":"Standard_B2s"}}}`)
 	}, wantRunning(2)},
+	{"attach", func(r *rig) { created(r); r.disk("one") }, func(r *rig) error {
+		return r.asks("POST", "/attachDetachDataDisks", fmt.Sprintf(`{"dataDisksToAttach":[{"diskId":%q}]}`, id(compute.TypeDisk, "one")))
+	}, wantDisks(3, true)},
+	{"attach a new one", created, func(r *rig) error {
+		data := *request().Properties.StorageProfile.DataDisks[0]
+		return r.asks("PATCH", "", fmt.Sprintf(`{"properties":{"storageProfile":{"dataDisks":[{"lun":0,"createOption":"Empty","diskSizeGB":%d},{"lun":1,"name":"one","createOption":"Empty","diskSizeGB":1}]}}}`, *data.DiskSizeGB))
+	}, wantDisks(3, true)},
+	{"detach", attached, func(r *rig) error {
+		return r.asks("POST", "/attachDetachDataDisks", fmt.Sprintf(`{"dataDisksToDetach":[{"diskId":%q}]}`, id(compute.TypeDisk, "one")))
+	}, wantDisks(2, false)},
+	{"extension", created, func(r *rig) error { return r.asks("PUT", "/extensions/setup", scriptOf("echo one")) }, wantExtension(1)},
+	{"extension, reimage", extended, func(r *rig) error { return r.asks("POST", "/reimage", nil) }, wantExtension(2)},
+	{"extension, delete", busyExtended, func(r *rig) error { return r.asks("DELETE", "/extensions/setup", nil) }, func(t *testing.T, r *rig) {
+		if left, err := store.List(t.Context(), r.Store, store.Query{Type: compute.TypeExtension}); err != nil || len(left) != 0 || len(r.w.jobs) != 0 {
+			t.Errorf("%v, left %v, jobs %v", err, left, r.w.jobs)
+		}
+	}},
+	{"run command", created, func(r *rig) error {
+		return r.asks("PUT", "/runCommands/job", `{"location":"local","properties":{"source":{"script":"echo"},"protectedParameters":[{"name":"a","value":"b"}]}}`)
+	}, func(t *testing.T, r *rig) {
+		d, err := store.Get(t.Context(), r.Store, vmID("web-1").Child("runCommands", "job").Key())
+		if err != nil || d.State() != arm.StateSucceeded || len(r.ran()) != 1 {
+			t.Errorf("%v %s, ran %q", err, d.State(), r.ran())
+		}
+	}},
 	{"delete", created, func(r *rig) error { return r.asks("DELETE", "", nil) }, wantNothing},
+}
+
+func attached(r *rig) {
+	created(r)
+	if _, err := r.exchange("web-1", []arm.ID{r.disk("one")}, nil); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func scriptOf(command string) any {
+	return customScript(map[string]any{"commandToExecute": command}, nil)
+}
+
+func extended(r *rig) {
+	created(r)
+	if _, err := r.extend(customScript(nil, command("echo one"))); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// busyExtended has an extension whose script has not ended.
+func busyExtended(r *rig) {
+	created(r)
+	r.w.locked(func() { r.w.endless = true })
+	if err := r.asks("PUT", "/extensions/setup", scriptOf("sleep inf")); err != nil {
+		r.t.Fatal(err)
+	}
+	r.Settle(r.t)
+}
+
+// wantDisks: the machine runs, was not restarted, and has so many disks.
+func wantDisks(want int, attached bool) func(*testing.T, *rig) {
+	return func(t *testing.T, r *rig) {
+		for name, m := range r.w.machines {
+			if len(m.Disks) != want || r.w.started[name] != 1 {
+				t.Errorf("started %d times, with %+v", r.w.started[name], m.Disks)
+			}
+		}
+		d, err := store.Get(t.Context(), r.Store, id(compute.TypeDisk, "one").Key())
+		if err != nil || (arm.GetString(d.Body, "managedBy") != "") != attached || len(r.w.volumes) != 3 {
+			t.Errorf("%v, %d volumes: %s", err, len(r.w.volumes), d.Body)
+		}
+	}
+}
+
+// wantExtension: its script ran so many times, in as many guests, whatever was killed.
+func wantExtension(runs int) func(*testing.T, *rig) {
+	return func(t *testing.T, r *rig) {
+		body := r.settled(vmID("web-1").Child("extensions", "setup"))
+		if got := r.ran(); len(got) != runs || arm.GetString(body, "properties.provisioningState") != "Succeeded" {
+			t.Errorf("ran %q: %s", got, body)
+		}
+	}
 }
 
 func wantRunning(atLeast int) func(*testing.T, *rig) {
@@ -169,7 +247,7 @@ func (r *rig) finish() {
 func (r *rig) busy() bool {
 	r.t.Helper()
 	busy := false
-	for _, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk, compute.TypeScaleSet, compute.TypeInstance} {
+	for _, typ := range []arm.Type{compute.TypeVM, compute.TypeDisk, compute.TypeScaleSet, compute.TypeInstance, compute.TypeExtension, compute.TypeCommand} {
 		all, err := store.List(r.t.Context(), r.Store, store.Query{Type: typ})
 		if err != nil {
 			r.t.Fatal(err) // also when the test's time is over

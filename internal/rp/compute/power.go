@@ -42,8 +42,8 @@ func (s *service) vmActions() []provider.Action {
 			p.Generalized = true
 			return apply(w.Doc, edit{"properties.hallmark.generalized", true, false})
 		})},
+		{Name: actionAttachDetach, Async: true, Apply: s.applyAttachDetach},
 		{Name: "runCommand", Async: true, KeepState: true, Apply: s.applyCommand},
-		{Name: "instanceView", Method: "GET", Apply: s.applyInstanceView},
 		{Name: actionFollow, Async: true, Apply: s.follow},
 	}
 }

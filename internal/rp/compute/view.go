@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -27,15 +26,16 @@ type status struct {
 }
 
 type instanceView struct {
-	ComputerName     string           `json:"computerName,omitempty"`
-	OSName           string           `json:"osName,omitempty"`
-	OSVersion        string           `json:"osVersion,omitempty"`
-	HyperVGeneration string           `json:"hyperVGeneration,omitempty"`
-	VMAgent          *vmAgent         `json:"vmAgent,omitempty"`
-	Disks            []diskView       `json:"disks"`
-	BootDiagnostics  map[string]any   `json:"bootDiagnostics"`
-	Statuses         []status         `json:"statuses"`
-	Hallmark         *hallmarkDetails `json:"hallmark,omitempty"`
+	ComputerName     string              `json:"computerName,omitempty"`
+	OSName           string              `json:"osName,omitempty"`
+	OSVersion        string              `json:"osVersion,omitempty"`
+	HyperVGeneration string              `json:"hyperVGeneration,omitempty"`
+	VMAgent          *vmAgent            `json:"vmAgent,omitempty"`
+	Disks            []diskView          `json:"disks"`
+	BootDiagnostics  map[string]any      `json:"bootDiagnostics"`
+	Extensions       []extensionInstance `json:"extensions,omitempty"`
+	Statuses         []status            `json:"statuses"`
+	Hallmark         *hallmarkDetails    `json:"hallmark,omitempty"`
 }
 
 type vmAgent struct {
@@ -56,24 +56,69 @@ type hallmarkDetails struct {
 }
 
 func (s *service) viewVM(ctx context.Context, v *provider.View) (json.RawMessage, error) {
-	if !slices.Contains(v.Expand, "instanceview") {
-		return v.Doc.Body, nil
+	body := v.Doc.Body
+	var children []*store.Document
+	var err error
+	if !v.List { // one more look into the store for each item would make lists slow
+		if children, err = extensionsOf(ctx, v.Runtime.Store, v.Doc); err != nil {
+			return nil, err
+		}
 	}
-	return arm.Set(v.Doc.Body, "properties.instanceView", s.instanceView(ctx, v.Doc, !v.List))
+	if len(children) > 0 {
+		if body, err = arm.Set(body, "resources", bodies(children)); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(v.Expand, "userdata") {
+		if _, p := readVM(v.Doc); p.UserData != "" {
+			if body, err = arm.Set(body, pathUserData, p.UserData); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !slices.Contains(v.Expand, "instanceview") {
+		return body, nil
+	}
+	return arm.Set(body, "properties.instanceView", s.instanceView(ctx, v.Doc, children, !v.List))
 }
 
-func (s *service) applyInstanceView(ctx context.Context, w *provider.Write) (any, error) {
-	return s.instanceView(ctx, w.Doc, true), nil
+// extensionsOf are the machine's extensions.
+func extensionsOf(ctx context.Context, st store.Store, vm *store.Document) ([]*store.Document, error) {
+	return store.List(ctx, st, store.Query{Type: TypeExtension, Prefix: vm.Key + "/extensions/"})
+}
+
+func bodies(docs []*store.Document) []json.RawMessage {
+	var all []json.RawMessage
+	for _, d := range docs {
+		all = append(all, d.Body)
+	}
+	return all
+}
+
+// instanceViewOf is GET …/instanceView: a route, because it shows what other documents say.
+func (s *service) instanceViewOf(ctx context.Context, c *provider.Call) (*provider.Response, error) {
+	d, err := vmOf(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	children, err := extensionsOf(ctx, c.Runtime.Store, d)
+	if err != nil {
+		return nil, err
+	}
+	return provider.JSON(http.StatusOK, s.instanceView(ctx, d, children, true))
 }
 
 // instanceView looks at the machine itself; with ask it also asks the guest's agent, for
 // half a second at most.
-func (s *service) instanceView(ctx context.Context, d *store.Document, ask bool) instanceView {
+func (s *service) instanceView(ctx context.Context, d *store.Document, children []*store.Document, ask bool) instanceView {
 	b, p := readVM(d)
 	view := instanceView{ComputerName: b.computerName(), HyperVGeneration: cmp.Or(p.Generation, "V2"), BootDiagnostics: map[string]any{},
 		Statuses: []status{provisioning(d), s.powerStatus(d, p)}, Disks: []diskView{}}
 	if p.Generalized {
 		view.Statuses = append(view.Statuses, status{Code: "OSState/generalized", Level: "Info", DisplayStatus: "VM generalized"})
+	}
+	for _, e := range children {
+		view.Extensions = append(view.Extensions, extensionView(e))
 	}
 	for _, disk := range b.disks() {
 		view.Disks = append(view.Disks, diskView{disk.Name, []status{provisioning(d)}})
@@ -147,18 +192,9 @@ func (s *service) diagnosticsOf(t arm.Type, vm string) []provider.Route {
 	return []provider.Route{
 		{Method: "POST", Pattern: vm + "retrieveBootDiagnosticsData", Permission: string(t) + "/retrieveBootDiagnosticsData/action", Handle: s.bootDiagnostics},
 		{Method: "POST", Pattern: vm + "hallmarkIdentity", Permission: string(t) + "/hallmarkIdentity/action", Handle: s.hallmarkIdentity},
+		{Method: "GET", Pattern: vm + "instanceView", Permission: string(t) + "/instanceView/read", Handle: s.instanceViewOf},
 		{Method: "GET", Pattern: vm + "serialConsoleLog", Permission: string(t) + "/retrieveBootDiagnosticsData/action", Handle: s.serialConsoleLog},
 	}
-}
-
-func (s *service) bootDiagnostics(ctx context.Context, c *provider.Call) (*provider.Response, error) {
-	d, err := vmOf(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	// There is no screenshot: machines here have a serial console only.
-	uri := c.Request.BaseURL + (&url.URL{Path: d.ID}).EscapedPath() + "/serialConsoleLog?api-version=" + computeVersions[0]
-	return provider.JSON(http.StatusOK, map[string]string{"serialConsoleLogBlobUri": uri})
 }
 
 func vmOf(ctx context.Context, c *provider.Call) (*store.Document, error) {

@@ -36,7 +36,10 @@ type vmDisk struct {
 	DeleteOption string
 	DiskSizeGB   int64
 	ManagedDisk  struct{ ID, StorageAccountType string }
-	VHD          json.RawMessage
+	// SourceResource is what a disk with createOption Copy is a copy of.
+	SourceResource struct{ ID string }
+	ToBeDetached   bool
+	VHD            json.RawMessage
 }
 
 type vmInterface struct {
@@ -84,11 +87,13 @@ type vmState struct {
 	// Restart, Reimage and SkipShutdown are what the next pass has to do on its way.
 	Restart      bool `json:"restart,omitempty"`
 	Reimage      bool `json:"reimage,omitempty"`
+	Reapply      bool `json:"reapply,omitempty"` // extensions have to run again in the new guest
 	SkipShutdown bool `json:"skipShutdown,omitempty"`
 	Generalized  bool `json:"generalized,omitempty"`
 
 	PasswordHash string `json:"passwordHash,omitempty"` // crypt(5)
 	CustomData   []byte `json:"customData,omitempty"`
+	UserData     string `json:"userData,omitempty"` // base64, as sent
 	// Instance counts the times that the guest must take itself for new (reimage).
 	Instance int `json:"instance"`
 

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -543,16 +543,11 @@ func TestDataDisks(t *testing.T) {
 	}
 	none := armcompute.VirtualMachineUpdate{Properties: &armcompute.VirtualMachineProperties{StorageProfile: &armcompute.StorageProfile{DataDisks: []*armcompute.DataDisk{}}}}
 	detach, err := r.vms().BeginUpdate(t.Context(), providertest.ResourceGroup, "web-1", none, nil)
-	if _, err := wait(t, detach, err); code(err) != "OperationNotAllowed" {
-		t.Errorf("detaching from a running machine: %v", err)
-	}
-	off, err := r.vms().BeginDeallocate(t.Context(), providertest.ResourceGroup, "web-1", nil)
-	if _, err := wait(t, off, err); err != nil {
-		t.Fatal(err)
-	}
-	detach, err = r.vms().BeginUpdate(t.Context(), providertest.ResourceGroup, "web-1", none, nil)
 	if _, err := wait(t, detach, err); err != nil {
 		t.Fatal(err)
+	}
+	if got := r.w.machines[*made.Properties.VMID]; len(got.Disks) != 1 || r.w.started[got.Name] != 1 {
+		t.Errorf("after detaching from the running machine, started %d times: %+v", r.w.started[got.Name], got.Disks)
 	}
 	data, err := arm.ParseID(*made.Properties.StorageProfile.DataDisks[0].ManagedDisk.ID)
 	if err != nil {
@@ -619,14 +614,24 @@ func TestBootDiagnostics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := r.HTTP.Get(*got.SerialConsoleLogBlobURI)
-	if err != nil {
-		t.Fatal(err)
+	fetch := func(uri string, at time.Time) *httptest.ResponseRecorder { // without a token, as clients do
+		answer := httptest.NewRecorder()
+		compute.ConsoleHandler(r.w.config(), func() time.Time { return at }).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, uri, nil))
+		return answer
 	}
-	defer answer.Body.Close()
-	text, _ := io.ReadAll(answer.Body)
-	if answer.StatusCode != http.StatusOK || string(text) != "console of "+*vm.Properties.VMID+"\n" || !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
-		t.Errorf("%s: %d %q %s", *got.SerialConsoleLogBlobURI, answer.StatusCode, text, answer.Header)
+	now := time.Now()
+	answer := fetch(*got.SerialConsoleLogBlobURI, now)
+	if answer.Code != http.StatusOK || answer.Body.String() != "console of "+*vm.Properties.VMID+"\n" || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("%s: %d %q %s", *got.SerialConsoleLogBlobURI, answer.Code, answer.Body, answer.Header())
+	}
+	for what, answer := range map[string]*httptest.ResponseRecorder{
+		"an expired link": fetch(*got.SerialConsoleLogBlobURI, now.Add(3*time.Hour)),
+		"a changed link":  fetch(*got.SerialConsoleLogBlobURI+"AA", now),
+		"no link":         fetch("https://x/serial-console/log", now),
+	} {
+		if answer.Code != http.StatusForbidden {
+			t.Errorf("%s: %d", what, answer.Code)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,11 +25,15 @@ type loadedVM struct {
 	imageErr   *arm.Error
 	password   string // as sent; kept nowhere
 	customData string
+	userData   *string                    // as sent
 	interfaces map[string]json.RawMessage // by lower-case id, nil for one that does not exist
 	disks      map[string]*facts          // attached by id
 	scaleSet   json.RawMessage            // that the machine says it is in; nil if there is none
 	asked      vmBody                     // as sent, with what is left out filled in
 }
+
+// pathUserData is shown under $expand=userData only.
+const pathUserData = "properties.userData"
 
 func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
 	asked := w.Doc.Clone()
@@ -39,6 +44,10 @@ func (s *service) loadVM(ctx context.Context, w *provider.Write) error {
 	l := loadedVM{interfaces: map[string]json.RawMessage{}, disks: map[string]*facts{}, asked: b}
 	if o := b.Properties.OSProfile; o != nil {
 		l.password, l.customData = o.AdminPassword, o.CustomData
+	}
+	if raw, ok := arm.Get(w.Doc.Body, pathUserData); ok && string(raw) != "null" {
+		text := arm.GetString(w.Doc.Body, pathUserData)
+		l.userData = &text
 	}
 	if ref := b.Properties.StorageProfile.ImageReference; ref != nil && w.Create() && s.serves(w.Doc.Location) {
 		image, err := s.resolve(ctx, w.Client, w.Doc.Location, *ref, w.ID.Subscription())
@@ -89,9 +98,26 @@ func loadAttached(ctx context.Context, w *provider.Write, b vmBody, found map[st
 		if err != nil {
 			return err
 		}
+		if f.ManagedBy != "" && !strings.EqualFold(f.ManagedBy, w.ID.String()) {
+			f.leaving = isLeaving(ctx, w, id, f.ManagedBy)
+		}
 		found[id.Key()] = &f
 	}
 	return nil
+}
+
+// isLeaving: whether the machine that has the disk does not want it any more.
+func isLeaving(ctx context.Context, w *provider.Write, disk arm.ID, owner string) bool {
+	id, err := arm.ParseID(owner)
+	if err != nil {
+		return false
+	}
+	body, err := w.Client.Get(ctx, id)
+	if err != nil {
+		return arm.IsNotFound(err)
+	}
+	var b vmBody
+	return json.Unmarshal(body, &b) == nil && !slices.Contains(b.attached(), disk.Key())
 }
 
 func (s *service) defaultVM(w *provider.Write) error {
@@ -119,6 +145,9 @@ func (s *service) defaultVM(w *provider.Write) error {
 	if err := inheritVM(w.Doc, w.Old); err != nil {
 		return err
 	}
+	if err := dropDetached(w); err != nil {
+		return err
+	}
 	if err := defaultDisks(w); err != nil {
 		return err
 	}
@@ -134,6 +163,9 @@ func newState(l loadedVM) vmState {
 // password only as a hash, of a kind that crypt(5) knows.
 func takeSecrets(w *provider.Write, l loadedVM, p *vmState) error {
 	w.Doc.Body = arm.Remove(arm.Remove(w.Doc.Body, "properties.osProfile.adminPassword"), "properties.osProfile.customData")
+	if w.Doc.Body = arm.Remove(w.Doc.Body, pathUserData); l.userData != nil {
+		p.UserData = *l.userData
+	}
 	if !w.Create() {
 		return nil // a change is refused by Validate
 	}

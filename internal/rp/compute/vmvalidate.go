@@ -39,7 +39,7 @@ func (s *service) validateVM(w *provider.Write) []*arm.Error {
 	}
 	_, p := readVM(w.Doc)
 	l, _ := w.Loaded.(loadedVM)
-	errs := s.checkSize(b)
+	errs := append(s.checkSize(b), checkUserData(l)...)
 	errs = append(errs, checkInterfaces(w, b, l)...)
 	errs = append(errs, checkDataDisks(w, b, l)...)
 	errs = append(errs, checkMembership(w, b, l)...)
@@ -125,8 +125,11 @@ func checkAttached(w *provider.Write, d vmDisk, found *facts, at string) []*arm.
 	switch {
 	case found == nil:
 		return []*arm.Error{arm.Errorf(404, arm.CodeResourceNotFound, "The disk '%s' was not found.", d.ManagedDisk.ID).At(at + ".managedDisk.id")}
+	case found.leaving:
+		return []*arm.Error{arm.Conflict("AttachDiskWhileBeingDetached", at+".managedDisk.id", "Cannot attach data disk '%s' to virtual machine '%s' because the disk is currently being detached or the last detach operation failed. "+
+			"Please wait until the disk is completely detached and then try again.", d.Name, w.ID.Name())}
 	case found.ManagedBy != "" && !strings.EqualFold(found.ManagedBy, w.ID.String()):
-		return []*arm.Error{arm.Conflict("AttachDiskWhileBeingDetached", at+".managedDisk.id", "Cannot attach disk '%s' because it is attached to VM '%s'. Detach it there first.", d.ManagedDisk.ID, found.ManagedBy)}
+		return []*arm.Error{arm.Conflict("ConflictingUserInput", at+".managedDisk.id", "Disk '%s' cannot be attached as the disk is already owned by VM '%s'. Detach it there first.", d.ManagedDisk.ID, found.ManagedBy)}
 	case arm.NormalLocation(found.Location) != w.Doc.Location:
 		return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at+".managedDisk.id", "Disk '%s' is in location '%s'; the machine is in '%s'.", d.ManagedDisk.ID, found.Location, w.Doc.Location)}
 	}
@@ -159,19 +162,30 @@ func checkDataDisk(w *provider.Write, d vmDisk, found *facts, at string) []*arm.
 	switch strings.ToLower(d.CreateOption) {
 	case "attach":
 		return checkAttached(w, d, found, at)
-	case "empty":
+	case "empty", "copy":
 		if found != nil && strings.EqualFold(found.ManagedBy, w.ID.String()) {
 			return nil // made for this machine before
 		}
 		if found != nil {
 			return []*arm.Error{arm.Conflict(arm.CodeConflict, at+".name", "A disk with name '%s' already exists. Choose another name, or attach it.", d.Name)}
 		}
+		if strings.EqualFold(d.CreateOption, "Copy") {
+			return checkCopied(d, at)
+		}
 		if d.DiskSizeGB == 0 {
 			return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at+".diskSizeGB", "An empty disk needs a size.")}
 		}
 		return nil
 	}
-	return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at+".createOption", "The create option '%s' is not supported for a data disk; it must be Empty or Attach.", d.CreateOption)}
+	return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at+".createOption", "The create option '%s' is not supported for a data disk; it must be Empty, Attach or Copy.", d.CreateOption)}
+}
+
+func checkCopied(d vmDisk, at string) []*arm.Error {
+	id, err := arm.ParseID(d.SourceResource.ID)
+	if err == nil && (id.Type().Equal(TypeDisk) || id.Type().Equal(TypeSnapshot)) {
+		return nil
+	}
+	return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, at+".sourceResource.id", "'%s' is not the id of a disk or a snapshot.", d.SourceResource.ID)}
 }
 
 func checkInterfaces(w *provider.Write, b vmBody, l loadedVM) (errs []*arm.Error) {
@@ -317,6 +331,16 @@ func checkCustomData(text string) []*arm.Error {
 	return nil
 }
 
+func checkUserData(l loadedVM) []*arm.Error {
+	if l.userData == nil {
+		return nil
+	}
+	if data, err := base64.StdEncoding.DecodeString(*l.userData); err != nil || len(data) > maxCustomData {
+		return []*arm.Error{arm.BadRequest(arm.CodeInvalidParameter, "userData", "User data must be in Base64 encoding and have at most %d bytes.", maxCustomData)}
+	}
+	return nil
+}
+
 // checkChange refuses changes of what is decided at creation.
 func checkChange(w *provider.Write, b vmBody, l loadedVM, p vmState) (errs []*arm.Error) {
 	for _, path := range []string{"id", "publisher", "offer", "sku", "version"} {
@@ -366,25 +390,12 @@ func checkOffline(b, old vmBody, p vmState) (errs []*arm.Error) {
 		errs = append(errs, arm.Conflict("OperationNotAllowed", "networkProfile.networkInterfaces",
 			"The machine's network interface cannot be exchanged: its guest has learned its address at its first boot. Create a new machine on the old one's disk."))
 	}
-	if p.Want != running || !p.Born {
-		return errs
-	}
-	if fmt.Sprint(dataDiskIDs(b)) != fmt.Sprint(dataDiskIDs(old)) {
-		errs = append(errs, arm.Conflict("OperationNotAllowed", "storageProfile.dataDisks", "Data disks can be attached or detached only while the machine is stopped. Stop it, change the disks, and start it again."))
-	}
 	return errs
 }
 
 func interfaceIDs(b vmBody) (ids []string) {
 	for _, n := range b.Properties.NetworkProfile.NetworkInterfaces {
 		ids = append(ids, strings.ToLower(n.ID))
-	}
-	return ids
-}
-
-func dataDiskIDs(b vmBody) (ids []string) {
-	for _, d := range b.Properties.StorageProfile.DataDisks {
-		ids = append(ids, strings.ToLower(d.ManagedDisk.ID))
 	}
 	return ids
 }

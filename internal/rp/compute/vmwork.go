@@ -122,6 +122,8 @@ func (v *vmWork) settle(ctx context.Context, ended bool) error {
 			d.Set("properties.hallmark.accelerator", v.Machines.Accelerator())
 		}
 		if ended {
+			profile, _ := arm.Get(d.Doc.Body, "properties.storageProfile")
+			d.End(actionAttachDetach, profile, nil)
 			d.Succeed()
 		}
 	})
@@ -139,7 +141,7 @@ func (v *vmWork) systemDisk(ctx context.Context) (f facts, err error) {
 // by itself whether it has been done, and records what it is about to do first.
 func (v *vmWork) bringUp(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		v.decideInterface, v.claim, v.halt, v.letGo, v.reimage, v.giveBack, v.run,
+		v.decideInterface, v.claim, v.halt, v.exchangeDisks, v.letGo, v.reimage, v.giveBack, v.run, v.reapply,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -219,6 +221,9 @@ func (v *vmWork) claimDisk(ctx context.Context, d vmDisk, system bool) error {
 
 func (v *vmWork) newDisk(d vmDisk, system bool) map[string]any {
 	properties := map[string]any{"creationData": map[string]any{"createOption": "Empty"}}
+	if id := d.SourceResource.ID; id != "" && strings.EqualFold(d.CreateOption, "Copy") {
+		properties["creationData"] = map[string]any{"createOption": "Copy", "sourceResourceId": id}
+	}
 	if system {
 		properties["creationData"] = creationOf(v.state.ImageID)
 		properties["osType"] = cmp.Or(d.OSType, "Linux")
@@ -252,8 +257,40 @@ func (v *vmWork) halt(ctx context.Context) error {
 	return v.save(ctx)
 }
 
-// letGo leaves what the document no longer has; the machine does not run then,
-// because Validate refuses such a change otherwise.
+// exchangeDisks plugs data disks in and out of a machine that runs: before it lets go of a disk
+// that another may take.
+func (v *vmWork) exchangeDisks(ctx context.Context) error {
+	if !v.Machines.Running(v.state.Machine) {
+		return nil
+	}
+	m, err := v.describe(ctx)
+	if err != nil {
+		return err
+	}
+	return v.Machines.SetDisks(ctx, m)
+}
+
+// reapply has the extensions run again after a reimage; those that have, or that are at it, say
+// so themselves.
+func (v *vmWork) reapply(ctx context.Context) error {
+	if !v.state.Reapply || v.state.Want != running {
+		return nil
+	}
+	all, err := store.List(ctx, v.Store, store.Query{Type: TypeExtension, Prefix: v.Doc.Key + "/extensions/"})
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if _, err := v.Client.Post(ctx, d.ARMID(), actionReapply, map[string]int{"instance": v.state.Instance}); err != nil && !arm.IsNotFound(err) && !d.Deleting {
+			return fmt.Errorf("having %s run again: %w", d.ID, err)
+		}
+	}
+	v.state.Reapply = false
+	return v.save(ctx)
+}
+
+// letGo leaves what the document no longer has; the machine, if it runs, has been unplugged from
+// it.
 func (v *vmWork) letGo(ctx context.Context) error {
 	attached := v.body.attached()
 	for _, id := range slices.Clone(v.state.Joined) {
@@ -304,7 +341,7 @@ func (v *vmWork) reimage(ctx context.Context) error {
 	if _, err := v.Client.Post(ctx, id, actionReset, self); err != nil {
 		return err
 	}
-	v.state.Reimage = false
+	v.state.Reimage, v.state.Reapply = false, true
 	v.state.Instance++
 	if err := v.save(ctx); err != nil {
 		return err
@@ -380,6 +417,16 @@ func (v *vmWork) memoryOfOthers(ctx context.Context) (used int64, err error) {
 
 // machine plugs the interfaces in and describes the machine for its engine.
 func (v *vmWork) machine(ctx context.Context) (Machine, error) {
+	m, err := v.describe(ctx)
+	if err != nil {
+		return m, err
+	}
+	m.Interface, err = v.plug(ctx)
+	return m, err
+}
+
+// describe is the machine without its interface.
+func (v *vmWork) describe(ctx context.Context) (Machine, error) {
 	size, _ := v.size(v.state.Size)
 	m := Machine{Name: v.state.Machine, Label: machineName(v.ID), VCPUs: size.Granted.VCPUs, MemoryMiB: size.Granted.MemoryMiB, Guest: v.guest()}
 	for _, d := range v.body.disks() {
@@ -394,9 +441,7 @@ func (v *vmWork) machine(ctx context.Context) (Machine, error) {
 		_, p := readDisk(doc)
 		m.Disks = append(m.Disks, MachineDisk{Path: v.Volumes.File(p.Volume), LUN: lun(d)})
 	}
-	var err error
-	m.Interface, err = v.plug(ctx)
-	return m, err
+	return m, nil
 }
 
 func lun(d vmDisk) int {

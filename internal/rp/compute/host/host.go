@@ -22,6 +22,7 @@ import (
 // What compute is given.
 var (
 	_ compute.Machines  = Machines{}
+	_ compute.Jobs      = Jobs{}
 	_ compute.Volumes   = Volumes{}
 	_ compute.Network   = Network{}
 	_ compute.Replicas  = Replicas{}

@@ -21,6 +21,7 @@ import (
 	"hallmark.dev/hallmark/internal/rp/compute"
 	"hallmark.dev/hallmark/internal/rp/compute/host"
 	"hallmark.dev/hallmark/internal/rp/network"
+	"hallmark.dev/hallmark/internal/secret"
 	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/vm"
 )
@@ -55,8 +56,13 @@ func startSystem(t *testing.T) *system {
 		t.Fatal(err)
 	}
 	servers, _ := bridge.Resolvers() // the test needs no names
+	engine := host.Machines{Root: filepath.Join(dir, "machines"), Accel: accel.Accel}
+	key, err := secret.Open(filepath.Join(dir, "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := compute.Config{
-		Machines: host.Machines{Root: filepath.Join(dir, "machines"), Accel: accel.Accel}, Volumes: host.Volumes{Dir: filepath.Join(dir, "disks")},
+		Machines: engine, Jobs: host.Jobs{Machines: engine}, Secrets: key, Volumes: host.Volumes{Dir: filepath.Join(dir, "disks")},
 		Network: host.Network{Engine: wires}, Replicas: regions(t, dir), Catalogue: host.Marketplace{Store: bases(t)},
 		Locations: []string{"local"}, Memory: 4096, Subnet: wires.Config().Machines, Gateway: wires.Config().Gateway(), Nameservers: servers, BootID: boot,
 	}

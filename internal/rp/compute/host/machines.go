@@ -206,6 +206,32 @@ func keepEnd(text []byte, cut *bool) string {
 	return strings.ToValidUTF8(string(text), "\uFFFD")
 }
 
+// SetDisks changes the configuration first: the next start has these disks whatever happens.
+func (m Machines) SetDisks(ctx context.Context, c compute.Machine) error {
+	found, err := m.find(c.Name)
+	if err != nil || found == nil {
+		return err
+	}
+	config := found.Config()
+	config.Disks = m.config(c).Disks
+	if err := found.Reconfigure(config); err != nil {
+		return err
+	}
+	return found.SyncDisks(ctx)
+}
+
+// GrowDisk asks QEMU, which has the file open.
+func (m Machines) GrowDisk(ctx context.Context, name, path string, size int64) error {
+	found, err := m.find(name)
+	if err == nil && found == nil {
+		err = fmt.Errorf("machine %s: %w", name, fs.ErrNotExist)
+	}
+	if err != nil {
+		return err
+	}
+	return found.GrowDisk(ctx, path, size)
+}
+
 // Console reads the log's end.
 func (m Machines) Console(name string, limit int64) ([]byte, error) {
 	found, err := m.find(name)
