@@ -39,7 +39,7 @@ func created(r *rig) {
 	if err := r.asks("PUT", "", request()); err != nil {
 		r.t.Fatal(err)
 	}
-	r.Settle(r.t)
+	r.finish()
 }
 
 // asks sends a request without waiting for its operation.
@@ -117,7 +117,9 @@ func busyExtended(r *rig) {
 	if err := r.asks("PUT", "/extensions/setup", scriptOf("sleep inf")); err != nil {
 		r.t.Fatal(err)
 	}
-	r.Settle(r.t)
+	for begun := 0; begun == 0; r.w.locked(func() { begun = len(r.w.jobs) }) {
+		r.Settle(r.t)
+	}
 }
 
 // wantDisks: the machine runs, was not restarted, and has so many disks.
@@ -129,8 +131,11 @@ func wantDisks(want int, attached bool) func(*testing.T, *rig) {
 			}
 		}
 		d, err := store.Get(t.Context(), r.Store, id(compute.TypeDisk, "one").Key())
-		if err != nil || (arm.GetString(d.Body, "managedBy") != "") != attached || len(r.w.volumes) != 3 {
-			t.Errorf("%v, %d volumes: %s", err, len(r.w.volumes), d.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (arm.GetString(d.Body, "managedBy") != "") != attached || len(r.w.volumes) != 3 {
+			t.Errorf("%d volumes: %s", len(r.w.volumes), d.Body)
 		}
 	}
 }
