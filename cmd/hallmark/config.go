@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"hallmark.dev/hallmark/internal/azure"
+	"hallmark.dev/hallmark/internal/federation"
 	"hallmark.dev/hallmark/internal/instance"
 	"hallmark.dev/hallmark/internal/vm"
 )
@@ -36,6 +37,8 @@ type config struct {
 	Targets map[string]target `yaml:"targets,omitempty"`
 	// Accelerator is kvm or tcg; whichever works unless set.
 	Accelerator string `yaml:"accelerator,omitempty"`
+	// Issuers are OpenID Connect issuers whose tokens are accepted besides our own.
+	Issuers []federation.Config `yaml:"issuers,omitempty"`
 	// CacheGiB bounds what build layers may take.
 	CacheGiB int `yaml:"cacheGiB,omitempty"`
 	// RecordedTypes are resource types to store and do nothing with, beyond those
@@ -137,6 +140,9 @@ func (c config) check(dir instance.Dir) error {
 		seen[l.Name] = true
 	}
 	if _, err := recordedTypes(c.RecordedTypes); err != nil {
+		wrong = append(wrong, err)
+	}
+	if err := federation.Check(c.Issuers); err != nil {
 		wrong = append(wrong, err)
 	}
 	if len(wrong) > 0 {

@@ -173,7 +173,7 @@ func (s *server) endpoint(target string) (pipeline.Cloud, error) {
 // mayRead lets those download artifacts who may read gallery versions in the
 // subscription.
 func (s *server) mayRead(r *http.Request) error {
-	who, err := frontdoor.Authenticate(r, s.issuer)
+	who, err := frontdoor.Authenticate(r, s.tokens)
 	if err != nil {
 		return arm.Errorf(http.StatusUnauthorized, arm.CodeAuthenticationFailed, "%v", err)
 	}

@@ -30,6 +30,7 @@ import (
 	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/correlation"
 	"hallmark.dev/hallmark/internal/directory"
+	"hallmark.dev/hallmark/internal/federation"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/graph"
 	"hallmark.dev/hallmark/internal/identity"
@@ -124,6 +125,8 @@ type server struct {
 	people *directory.Directory
 	access *access.Index
 	issuer *identity.Issuer
+	// tokens verifies those of our issuer and of the configured ones.
+	tokens *federation.Verifier
 	admin  directory.Principal
 	// mounts are paths that are served beside the resources.
 	mounts map[string]http.Handler
@@ -151,7 +154,7 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.compliance = rules.engine
-	roleTypes := roles.New(roles.Config{Index: s.access})
+	roleTypes := roles.New(roles.Config{Index: s.access, Foreign: len(s.cfg.Issuers) > 0})
 	all, err := withRecorded(slices.Concat(built, rules.providers, []provider.Provider{roleTypes}), s.cfg.RecordedTypes)
 	if err != nil {
 		return err
@@ -178,11 +181,13 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 		return err
 	}
 	s.mounts[graph.PathPrefix] = graph.New(graph.Config{Directory: s.people, Index: s.access, Log: s.log, Unauthorized: frontdoor.Unauthorized,
-		Authenticate: func(r *http.Request) (identity.Principal, error) { return frontdoor.Authenticate(r, s.issuer.Graph()) }})
+		Authenticate: func(r *http.Request) (identity.Principal, error) {
+			return frontdoor.Authenticate(r, s.tokens.With(s.issuer.Graph()))
+		}})
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handler := frontdoor.New(frontdoor.Config{
-		Pipeline: pipeline, Verifier: s.issuer, SignIn: frontdoor.SignIn{Directory: s.people, Issuer: s.issuer},
+		Pipeline: pipeline, Verifier: s.tokens, SignIn: frontdoor.SignIn{Directory: s.people, Issuer: s.issuer},
 		Log: s.log, Metrics: metrics, MetricsToken: token, Mounts: s.mounts,
 	})
 	runner := controller.NewRunner(s.store, s.log, pipeline.Controllers())
@@ -217,6 +222,9 @@ func (s *server) identities(ctx context.Context) error {
 	}
 	if s.issuer, err = identity.OpenIssuer(s.dir.Keys(), s.people.TenantID(), nil); err != nil {
 		return err
+	}
+	if s.tokens, err = federation.New(s.cfg.Issuers, s.issuer, s.people.Seen, nil); err != nil {
+		return fmt.Errorf("%s: %w", s.dir.Config(), err)
 	}
 	s.access = access.New(s.store)
 	if err := access.EnsureBuiltIns(ctx, s.store, time.Now()); err != nil {

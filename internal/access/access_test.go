@@ -108,6 +108,15 @@ func TestAForeignTokenCannotStandForOurOwn(t *testing.T) {
 	}
 	w.give(t, arm.Tenant, p.ObjectID)
 	w.give(t, arm.Tenant, group.ObjectID)
+	// What such a token leaves behind changes nothing about it.
+	for _, id := range []string{p.ObjectID, group.ObjectID} {
+		if err := w.dir.Seen(t.Context(), identity.Principal{ObjectID: id, Issuer: "https://issuer.example"}, "x", noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !w.allows(t, p) {
+		t.Error("a foreign token took the rights of an object of our directory away")
+	}
 	foreign := func(id string, groups ...string) identity.Principal {
 		return identity.Principal{ObjectID: id, Kind: "User", Issuer: "https://issuer.example", Groups: identity.NewGroups(groups)}
 	}
@@ -118,6 +127,14 @@ func TestAForeignTokenCannotStandForOurOwn(t *testing.T) {
 		t.Error("a foreign group that is a member of ours does not count")
 	}
 	w.give(t, arm.Tenant, "u")
+	if err := w.dir.Seen(t.Context(), foreign("u"), "U", noon); err != nil {
+		t.Fatal(err)
+	}
+	other := foreign("u")
+	other.Issuer = "https://another.example"
+	if err := w.dir.Seen(t.Context(), other, "U", noon); !errors.Is(err, directory.ErrExists) || w.allows(t, other) {
+		t.Errorf("the user of another issuer took the place of one that was here: %v", err)
+	}
 	if !w.allows(t, foreign("U")) || w.allows(t, identity.Principal{ObjectID: "u", Kind: "ServicePrincipal"}) {
 		t.Error("an assignment to a foreign user does not count, or counts for our own tokens")
 	}

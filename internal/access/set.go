@@ -100,7 +100,7 @@ func (s *Set) Who(p identity.Principal) rbac.Who {
 		return rbac.Who{ID: p.ObjectID}
 	}
 	who := rbac.Who{}
-	if kind == "" || kind == directory.KindUser {
+	if kind == "" || kind == directory.KindUser && s.Directory.Issuer(p.ObjectID) == p.Issuer {
 		who.ID = p.ObjectID
 	}
 	for _, g := range p.Groups.IDs() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"hallmark.dev/hallmark/internal/identity"
@@ -24,6 +25,7 @@ type Directory struct {
 	hasher *identity.Hasher
 	tenant string
 	also   func(tx store.Tx) error
+	seen   *sync.Map // users by object id, as recorded
 }
 
 // With is the same directory, each of whose changes also does something in its own
@@ -51,7 +53,7 @@ func Open(s store.Store, keys string) (*Directory, error) {
 		return nil, err
 	}
 	hasher, err := identity.OpenHasher(keys)
-	return &Directory{store: s, hasher: hasher, tenant: tenant}, err
+	return &Directory{store: s, hasher: hasher, tenant: tenant, seen: &sync.Map{}}, err
 }
 
 // TenantID is the id of this installation's tenant.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -63,17 +65,35 @@ func (d *Directory) RemoveMember(ctx context.Context, group, member string) erro
 	return err
 }
 
-// See records a user of another issuer, so that it can be found by name. A user that
-// is known and has not changed costs a read.
+// Seen records who signed in at another issuer, so that it can be found by name. Only
+// the first time, and when a name has changed, something is written; that it could
+// not be is no reason to refuse the token.
+func (d *Directory) Seen(ctx context.Context, p identity.Principal, displayName string, now time.Time) error {
+	u := User{ObjectID: p.ObjectID, DisplayName: displayName, Name: p.Name, Issuer: p.Issuer}
+	if known, ok := d.seen.Load(u.ObjectID); ok && known == u {
+		return nil
+	}
+	recorded := u
+	recorded.Created = now.UTC()
+	if err := d.See(ctx, recorded); err != nil {
+		return err
+	}
+	d.seen.Store(u.ObjectID, u)
+	return nil
+}
+
+// See records a user. One that is recorded as it is stays as it is.
 func (d *Directory) See(ctx context.Context, u User) error {
 	id := userID(u.ObjectID)
 	return d.update(ctx, func(tx store.Tx) error {
 		old, err := get[User](tx, id)
 		if err == nil {
-			u.Created = old.Created
-		}
-		if err == nil && old == u {
-			return nil
+			if old.Issuer != u.Issuer {
+				return fmt.Errorf("user %s of %s: %w", u.ObjectID, old.Issuer, ErrExists)
+			}
+			if u.Created = old.Created; old == u {
+				return nil
+			}
 		}
 		return put(tx, id, u, u.Created)
 	})

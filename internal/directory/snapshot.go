@@ -13,8 +13,9 @@ type Snapshot struct {
 	Groups     []Group
 	Users      []User
 
-	kinds map[string]string // object id in lower case → kind
-	names map[string]string
+	kinds   map[string]string // object id in lower case → kind
+	names   map[string]string
+	issuers map[string]string // of users
 }
 
 // The kinds of objects, as role assignments call them.
@@ -26,7 +27,7 @@ const (
 
 // Read reads the directory from one consistent state.
 func Read(tx store.ReadTx) (*Snapshot, error) {
-	s := &Snapshot{kinds: map[string]string{}, names: map[string]string{}}
+	s := &Snapshot{kinds: map[string]string{}, names: map[string]string{}, issuers: map[string]string{}}
 	var err error
 	if s.Principals, err = list[Principal](tx, TypePrincipal); err != nil {
 		return nil, fmt.Errorf("reading service principals: %w", err)
@@ -45,18 +46,24 @@ func Read(tx store.ReadTx) (*Snapshot, error) {
 	}
 	for _, u := range s.Users {
 		s.add(u.ObjectID, KindUser, u.DisplayName)
+		s.issuers[strings.ToLower(u.ObjectID)] = u.Issuer
 	}
 	return s, nil
 }
 
+// add: the first one counts. Users come last: their ids are an issuer's choice, and
+// must not hide an object of our own.
 func (s *Snapshot) add(id, kind, name string) {
-	if id != "" {
+	if id != "" && s.Kind(id) == "" {
 		s.kinds[strings.ToLower(id)], s.names[strings.ToLower(id)] = kind, name
 	}
 }
 
 // Kind is what an object id names; "" if nothing.
 func (s *Snapshot) Kind(objectID string) string { return s.kinds[strings.ToLower(objectID)] }
+
+// Issuer is the issuer of a user; "" of everything else.
+func (s *Snapshot) Issuer(objectID string) string { return s.issuers[strings.ToLower(objectID)] }
 
 // Name is the display name of an object.
 func (s *Snapshot) Name(objectID string) string { return s.names[strings.ToLower(objectID)] }

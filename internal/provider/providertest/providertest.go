@@ -26,6 +26,7 @@ import (
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/directory"
+	"hallmark.dev/hallmark/internal/federation"
 	"hallmark.dev/hallmark/internal/frontdoor"
 	"hallmark.dev/hallmark/internal/graph"
 	"hallmark.dev/hallmark/internal/identity"
@@ -66,8 +67,9 @@ type Server struct {
 	Directory *directory.Directory
 	Index     *access.Index
 
-	issuer *identity.Issuer
-	runner *controller.Runner
+	issuer   *identity.Issuer
+	verifier *federation.Verifier
+	runner   *controller.Runner
 }
 
 // Option changes how the server starts.
@@ -79,6 +81,7 @@ type config struct {
 	providers []provider.Provider
 	aliases   func(string) []provider.Alias
 	frozen    bool
+	issuers   []federation.Config
 }
 
 // WithStore uses another store than a fresh one in memory.
@@ -97,6 +100,9 @@ func WithAliases(f func(namespace string) []provider.Alias) Option {
 	return func(c *config) { c.aliases = f }
 }
 
+// WithIssuers accepts tokens of other issuers.
+func WithIssuers(all ...federation.Config) Option { return func(c *config) { c.issuers = all } }
+
 // WithoutControllers starts no controllers, as if they were slow.
 func WithoutControllers() Option { return func(c *config) { c.frozen = true } }
 
@@ -111,7 +117,7 @@ func Start(t testing.TB, options ...Option) *Server {
 		c.store = mem.New()
 	}
 	s := &Server{Store: c.store}
-	s.identities(t)
+	s.identities(t, c)
 	s.pipeline(t, c)
 	s.listen(t)
 	if !c.frozen {
@@ -121,7 +127,7 @@ func Start(t testing.TB, options ...Option) *Server {
 	return s
 }
 
-func (s *Server) identities(t testing.TB) {
+func (s *Server) identities(t testing.TB, c config) {
 	dir := t.TempDir()
 	var err error
 	if s.Directory, err = directory.Open(s.Store, dir); err != nil {
@@ -134,6 +140,9 @@ func (s *Server) identities(t testing.TB) {
 		t.Fatal(err)
 	}
 	s.Index = access.New(s.Store)
+	if s.verifier, err = federation.New(c.issuers, s.issuer, s.Directory.Seen, nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *Server) pipeline(t testing.TB, c config) {
@@ -156,10 +165,12 @@ func logger(t testing.TB) *slog.Logger {
 }
 
 func (s *Server) listen(t testing.TB) {
-	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.issuer,
+	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.verifier,
 		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: logger(t),
 		Mounts: map[string]http.Handler{graph.PathPrefix: graph.New(graph.Config{Directory: s.Directory, Index: s.Index, Log: logger(t), Unauthorized: frontdoor.Unauthorized,
-			Authenticate: func(r *http.Request) (identity.Principal, error) { return frontdoor.Authenticate(r, s.issuer.Graph()) }})}}))
+			Authenticate: func(r *http.Request) (identity.Principal, error) {
+				return frontdoor.Authenticate(r, s.verifier.With(s.issuer.Graph()))
+			}})}}))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
