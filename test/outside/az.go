@@ -26,7 +26,12 @@ type Az struct {
 // endpoint as its cloud. It is not signed in.
 func NewAz(t testing.TB, i *Instance) *Az {
 	t.Helper()
-	e, cloud := i.Endpoint(t), i.Run(t, 0, "context", "cloud").Out
+	return AzAt(t, i.Endpoint(t), i.Run(t, 0, "context", "cloud").Out)
+}
+
+// AzAt is NewAz for any endpoint; cloud describes it as `hallmark context cloud` does.
+func AzAt(t testing.TB, e *Endpoint, cloud string) *Az {
+	t.Helper()
 	path := os.Getenv("HALLMARK_AZ")
 	if path == "" {
 		t.Skip("HALLMARK_AZ does not name an Azure CLI; scripts/az installs one and prints its path")

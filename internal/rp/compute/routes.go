@@ -24,7 +24,7 @@ func (s *service) routes() []provider.Route {
 		versions   = skus + "/{sku}/versions"
 		permission = "Microsoft.Compute/locations/publishers/"
 	)
-	return append(slices.Concat(s.diagnosticRoutes(), s.rollingRoutes()),
+	return append(slices.Concat(s.diagnosticRoutes(), s.rollingRoutes()), addressRoute(),
 		provider.Route{Pattern: location + "/virtualMachineScaleSets", Permission: string(TypeScaleSet) + "/read", Handle: s.setsByLocation},
 		provider.Route{Pattern: publishers, Permission: permission + "read", Type: "Microsoft.Compute/locations/publishers", APIVersions: computeVersions,
 			Handle: s.names(func(e Entry) string { return e.Publisher })},
