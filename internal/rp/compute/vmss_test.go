@@ -210,6 +210,18 @@ func TestFlexibleScaleSet(t *testing.T) {
 	if n := capacity(); n != 3 {
 		t.Errorf("with a machine that somebody made in it: capacity %d", n)
 	}
+	if _, err := r.move("web", "2.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.manualUpgrade("web", "*"); err != nil || !slices.Equal(r.backings(), []string{"1", "2", "2"}) {
+		t.Errorf("an update of all: %v, they stand on %v", err, r.backings())
+	}
+	if err := r.manualUpgrade("web", "pet"); code(err) != "OperationNotAllowed" {
+		t.Errorf("an update of a machine that the set has not made: %v", err)
+	}
+	if _, err := r.sets().BeginDelete(t.Context(), providertest.ResourceGroup, "web", nil); code(err) != "OperationNotAllowed" {
+		t.Errorf("deleting a set with a machine that it has not made: %v", err)
+	}
 	p, err := r.vms().BeginDelete(t.Context(), providertest.ResourceGroup, name, nil)
 	if _, err := wait(t, p, err); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type round struct {
 	// Refused is who would not, and why.
 	Refused      []*arm.Error `json:"refused,omitempty"`
 	SkipShutdown bool         `json:"skipShutdown,omitempty"`
+	// Named: the client has named the members, it did not mean all.
+	Named bool `json:"named,omitempty"`
 	// Rolling, if set, makes it a rolling upgrade.
 	Rolling *rollingRound `json:"rolling,omitempty"`
 }
@@ -52,33 +54,32 @@ func (s *service) setActions() []provider.Action {
 // asking is an action that asks members for something: those that are named, or all.
 func asking(ask string, mustName bool) func(context.Context, *provider.Write) (any, error) {
 	return func(ctx context.Context, w *provider.Write) (any, error) {
-		names, err := chosen(ctx, w, mustName)
+		names, named, err := chosen(ctx, w, mustName)
 		if err != nil {
 			return nil, err
 		}
 		_, p := readSet(w.Doc)
-		p.Round = &round{Ask: ask, Left: names, SkipShutdown: strings.EqualFold(w.Query.Get("skipshutdown"), "true")}
+		p.Round = &round{Ask: ask, Left: names, Named: named, SkipShutdown: strings.EqualFold(w.Query.Get("skipshutdown"), "true")}
 		return nil, setPrivate(w.Doc, p)
 	}
 }
 
-// chosen are the instance ids that a request names; all for "*" or, unless the action
-// demands names, for none.
-func chosen(ctx context.Context, w *provider.Write, mustName bool) ([]string, error) {
+// chosen are the instance ids that a request names; all, and not named, for "*" or, unless
+// the action demands names, for none.
+func chosen(ctx context.Context, w *provider.Write, mustName bool) (names []string, named bool, err error) {
 	var in struct{ InstanceIDs []string }
 	if len(w.Request) > 0 {
 		if err := json.Unmarshal(w.Request, &in); err != nil {
-			return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "instanceIds", "The request cannot be read: %v.", err)
+			return nil, false, arm.BadRequest(arm.CodeInvalidRequestContent, "instanceIds", "The request cannot be read: %v.", err)
 		}
 	}
 	if len(in.InstanceIDs) == 0 && mustName {
-		return nil, arm.BadRequest(arm.CodeInvalidParameter, "instanceIds", "Required parameter 'instanceIds' is missing (null). Name instances, or all with \"*\".")
+		return nil, false, arm.BadRequest(arm.CodeInvalidParameter, "instanceIds", "Required parameter 'instanceIds' is missing (null). Name instances, or all with \"*\".")
 	}
 	all, err := memberNames(ctx, w)
 	if err != nil || len(in.InstanceIDs) == 0 || slices.Contains(in.InstanceIDs, "*") {
-		return all, err
+		return all, false, err
 	}
-	var names []string
 	var errs []*arm.Error
 	for _, id := range in.InstanceIDs {
 		i := slices.IndexFunc(all, func(name string) bool { return strings.EqualFold(name, id) })
@@ -89,7 +90,7 @@ func chosen(ctx context.Context, w *provider.Write, mustName bool) ([]string, er
 			names = append(names, all[i])
 		}
 	}
-	return names, arm.Join(errs)
+	return names, true, arm.Join(errs)
 }
 
 // memberNames are the names of the members that are not on their way out. The set itself
@@ -108,7 +109,7 @@ func memberNames(ctx context.Context, w *provider.Write) (names []string, err er
 }
 
 func deleteInstances(ctx context.Context, w *provider.Write) (any, error) {
-	names, err := chosen(ctx, w, true)
+	names, _, err := chosen(ctx, w, true)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +123,7 @@ func deleteInstances(ctx context.Context, w *provider.Write) (any, error) {
 
 // startRollingUpgrade moves all instances to what the model's image means now.
 func startRollingUpgrade(ctx context.Context, w *provider.Write) (any, error) {
-	names, err := chosen(ctx, w, false)
+	names, _, err := chosen(ctx, w, false)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (v *setWork) upgradeByItself(ctx context.Context) error {
 	}
 	var behind []string
 	for _, d := range v.members {
-		if _, p := readVM(d); !strings.EqualFold(p.ImageID, image.ImageID) {
+		if _, p := readVM(d); madeBySet(d) && !strings.EqualFold(p.ImageID, image.ImageID) {
 			behind = append(behind, d.ARMID().Name())
 		}
 	}

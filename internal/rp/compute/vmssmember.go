@@ -115,6 +115,32 @@ func checkMembership(w *provider.Write, b vmBody, l loadedVM) []*arm.Error {
 	return nil
 }
 
+// madeBySet tells the members that a set has made from those that somebody has put there:
+// these are not changed to be like the model.
+func madeBySet(d *store.Document) bool {
+	_, p := readVM(d)
+	return p.Model != ""
+}
+
+// checkNobodysMachines refuses to delete a set together with machines that somebody has put
+// there, unless that is what is asked for.
+func checkNobodysMachines(tx store.Tx, w *provider.Write) error {
+	q, member, ok := collectionOf(w.Old)
+	if !ok || system(w) || strings.EqualFold(w.Query.Get("forcedeletion"), "true") {
+		return nil
+	}
+	all, err := tx.List(q)
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if member(d) && !d.Deleting && !madeBySet(d) {
+			return arm.Conflict("OperationNotAllowed", w.ID.String(), "The scale set '%s' has the machine '%s', which it has not made. Delete that machine first, or delete the scale set with forceDeletion=true.", w.ID.Name(), d.ARMID().Name())
+		}
+	}
+	return nil
+}
+
 func isFlexible(set json.RawMessage) bool {
 	return strings.EqualFold(arm.GetString(set, "properties.orchestrationMode"), flexible)
 }

@@ -68,6 +68,12 @@ func (v *setWork) ask(ctx context.Context, d *store.Document, r *round) error {
 		_, err := v.Client.Post(ctx, id, r.Ask, map[string]bool{"skipShutdown": r.SkipShutdown})
 		return err
 	}
+	if !madeBySet(d) {
+		if r.Named {
+			return arm.Conflict("OperationNotAllowed", d.ID, "The machine %s was not made from the model of the scale set '%s': somebody has put it there. It is not changed to be like the model.", id.Name(), v.ID.Name())
+		}
+		return nil
+	}
 	properties, err := memberProperties(v.ID, v.body, 0)
 	if err != nil {
 		return err

@@ -254,13 +254,22 @@ func (v *setWork) shrink(ctx context.Context) error {
 }
 
 // victims are the members that go first, of those that nobody protects: the newest, or
-// the oldest where the policy says so.
+// the oldest where the policy says so, and machines that somebody put into the set last.
 func victims(members []*store.Document, n int, rules []string) []*store.Document {
 	var out []*store.Document
 	candidates := slices.Clone(members)
 	if !slices.ContainsFunc(rules, func(r string) bool { return strings.EqualFold(r, "OldestVM") }) {
 		slices.Reverse(candidates)
 	}
+	slices.SortStableFunc(candidates, func(a, b *store.Document) int {
+		switch madeA, madeB := madeBySet(a), madeBySet(b); {
+		case madeA == madeB:
+			return 0
+		case madeA:
+			return -1
+		}
+		return 1
+	})
 	for _, d := range candidates {
 		protected, _ := arm.Get(d.Body, "properties.protectionPolicy.protectFromScaleIn")
 		if len(out) < n && string(protected) != "true" {
@@ -322,7 +331,7 @@ func (v *setWork) planUpgrade(ctx context.Context) error {
 	}
 	var outdated []string
 	for _, d := range v.members {
-		if _, p := readVM(d); p.Model != v.state.Model {
+		if _, p := readVM(d); madeBySet(d) && p.Model != v.state.Model {
 			outdated = append(outdated, d.ARMID().Name())
 		}
 	}
