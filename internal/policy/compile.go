@@ -29,12 +29,15 @@ type Program struct {
 	plan     *plan
 	types    []string
 	warnings Problems
+	looks    looksAt
+	disabled bool // whatever the resource
 }
 
 // plan is the executable form of a definition.
 type plan struct {
 	rule       test
 	effect     operand
+	family     Effect // where effect is constant
 	effectPath string
 	existence  test
 	details    details
@@ -51,7 +54,8 @@ func Compile(def *Definition, options Options) (*Program, error) {
 	if err := c.problems.err(); err != nil {
 		return nil, err
 	}
-	p := &Program{def: def, options: options, plan: plan, warnings: c.warnings.problems}
+	p := &Program{def: def, options: options, plan: plan, warnings: c.warnings.problems, looks: modeNamed(def.Mode)}
+	p.disabled = plan.family == Disabled
 	p.types = onlyTypes(plan.rule)
 	return p, nil
 }
@@ -109,6 +113,9 @@ func (c *compiler) plan() *plan {
 	}
 	p.effectPath = join(c.def.rulePath, "then.effect")
 	p.effect = c.text(c.def.Effect, p.effectPath, c.def.effectPos)
+	if p.effect.code == nil {
+		p.family = EffectNamed(p.effect.constant.Str())
+	}
 	p.details = c.details(p.effect)
 	p.slots, p.fields, p.groups = c.slots, c.fieldNumbers, c.groupNumbers
 	return p

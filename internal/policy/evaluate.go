@@ -67,10 +67,10 @@ type Verdict struct {
 
 // Evaluate evaluates the rule.
 func (p *Program) Evaluate(in Input) Verdict {
-	if reason := modeExcludes(p.def.Mode, in.Resource); reason != "" {
+	if reason := p.excludes(in.Resource); reason != "" {
 		return Verdict{State: NotApplicable, Reason: reason}
 	}
-	if p.plan.effect.code == nil && value.EqualASCII(p.plan.effect.constant.Str(), string(Disabled)) {
+	if p.disabled {
 		return Verdict{State: None, Reason: "the effect is disabled"}
 	}
 	f := newFrame(p.plan.slots, &in)
@@ -110,7 +110,10 @@ func (f *frame) applied(p *Program, in *Input) Verdict {
 		f.fail(p.plan.effectPath, fmt.Errorf("the effect is the %s, not text; is a parameter missing?", name.Kind()))
 		return Verdict{}
 	}
-	v := Verdict{State: Hit, Effect: name.Str(), Family: EffectNamed(name.Str())}
+	v := Verdict{State: Hit, Effect: name.Str(), Family: p.plan.family}
+	if p.plan.effect.code != nil {
+		v.Family = EffectNamed(v.Effect)
+	}
 	if v.Family == Disabled {
 		return Verdict{State: None, Reason: "the effect is disabled"}
 	}

@@ -47,7 +47,7 @@ const (
 // cannot be told matters only if the others do not decide.
 func (fc *Forecast) Evaluate(in Input) Outlook {
 	p := fc.program
-	if reason := modeExcludes(p.def.Mode, in.Resource); reason != "" {
+	if reason := p.excludes(in.Resource); reason != "" {
 		return Outlook{Verdict: Verdict{State: NotApplicable, Reason: reason}}
 	}
 	f := newFrame(max(fc.plan.slots, p.plan.slots), &in)
@@ -58,7 +58,7 @@ func (fc *Forecast) Evaluate(in Input) Outlook {
 	switch held {
 	case open:
 		o.Doubts = doubts
-		if f.disabled(p) {
+		if p.disabled {
 			o = Outlook{Explanation: tree, Verdict: Verdict{State: None, Reason: "the effect is disabled"}}
 		}
 	case sure:
@@ -69,11 +69,6 @@ func (fc *Forecast) Evaluate(in Input) Outlook {
 	}
 	o.Diagnostics = f.notes
 	return o
-}
-
-// disabled reports whether the rule has no effect, whatever it comes to.
-func (f *frame) disabled(p *Program) bool {
-	return p.plan.effect.code == nil && EffectNamed(p.plan.effect.constant.Str()) == Disabled
 }
 
 // applied is the effect of a rule that holds.

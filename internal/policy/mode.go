@@ -6,19 +6,34 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 )
 
-// modeExcludes says why a definition of this mode does not look at a resource,
-// "" if it does.
-func modeExcludes(mode string, r *Resource) string {
+// looksAt is what a mode means for evaluation.
+type looksAt uint8
+
+const (
+	looksAtAll looksAt = iota
+	looksAtIndexed
+	looksAtNothing // a data plane's business
+)
+
+func modeNamed(mode string) looksAt {
 	switch {
-	case mode == "" || value.EqualASCII(mode, "All"):
-		return ""
 	case value.EqualASCII(mode, "Indexed"):
-		if !indexed(r) {
+		return looksAtIndexed
+	case isDataPlane(mode):
+		return looksAtNothing
+	}
+	return looksAtAll
+}
+
+// excludes says why the definition's mode leaves a resource out, "" if it does not.
+func (p *Program) excludes(r *Resource) string {
+	switch p.looks {
+	case looksAtIndexed:
+		if !r.indexed {
 			return "mode Indexed looks only at types with tags and location, and " + r.typ + " has none"
 		}
-		return ""
-	case isDataPlane(mode):
-		return "mode " + mode + " is evaluated by that service's data plane, not here"
+	case looksAtNothing:
+		return "mode " + p.def.Mode + " is evaluated by that service's data plane, not here"
 	}
 	return ""
 }
@@ -62,10 +77,10 @@ var trackedChildren = map[string]bool{
 	"microsoft.devtestlab/labs/virtualmachines": true, "microsoft.cognitiveservices/accounts/projects": true,
 }
 
-// indexed reports whether resources of the type carry tags and location. There
+// carriesTags reports whether resources of the type carry tags and location. There
 // is no public list: a document that has them shows it; otherwise top-level types
 // do, apart from the known exceptions, and nested ones do not, apart from theirs.
-func indexed(r *Resource) bool {
+func (r *Resource) carriesTags() bool {
 	if r.typ == "" || !r.root.Find(keyLocation).IsNothing() || !r.root.Find(keyTags).IsNothing() {
 		return !isContainer(r.typ)
 	}
@@ -88,5 +103,5 @@ func isContainer(typ string) bool {
 // TypeIsIndexed reports whether definitions of mode Indexed look at resources of
 // a type, as far as the type alone tells.
 func TypeIsIndexed(typ string) bool {
-	return indexed(NewResource(value.FromFields([]value.Field{{Key: "type", Value: value.FromString(typ)}}).AsResource(), ""))
+	return NewResource(value.FromFields([]value.Field{{Key: "type", Value: value.FromString(typ)}}).AsResource(), "").indexed
 }

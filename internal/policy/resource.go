@@ -13,6 +13,7 @@ type Resource struct {
 	typ        string
 	typeKey    typeKey
 	typeIsText bool // and ASCII
+	indexed    bool // mode Indexed looks at it
 	serial     uint64
 	apiVersion string
 	facts      Value
@@ -30,6 +31,7 @@ func NewResource(root Value, apiVersion string) *Resource {
 	if own := root.Find(keyAPIVersion); own.Kind() == value.String {
 		r.apiVersion = own.Str()
 	}
+	r.indexed = r.carriesTags()
 	return r
 }
 
