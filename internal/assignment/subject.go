@@ -38,6 +38,8 @@ type World struct {
 	contexts map[string]value.Value // resource groups and subscriptions by key
 	utcNow   value.Value
 	lists    map[store.Query][]*store.Document
+	runs     map[arm.Type][]*store.Document // behind From and To
+	near     near                           // what hangs on the resource that was asked about last
 	parsed   map[string]*policy.Resource
 }
 
@@ -252,19 +254,24 @@ func (r related) list(typ arm.Type, q policy.Query) ([]*store.Document, error) {
 	return w.list(store.Query{Type: arm.Type(typ.Key()), SubscriptionID: scope.Subscription(), Prefix: scope.Key() + "/"})
 }
 
-// parse prepares a related resource, once for each state.
+// parse prepares a related resource, once for each state, or once for each resource
+// that it hangs on.
 func (w *World) parse(d *store.Document) (*policy.Resource, error) {
-	if p, ok := w.parsed[d.Key]; ok {
+	if w.parsed == nil {
+		w.parsed = map[string]*policy.Resource{}
+	}
+	known := w.parsed
+	if w.near.key != "" && strings.HasPrefix(d.Key, w.near.key) {
+		known = w.near.parsed
+	}
+	if p, ok := known[d.Key]; ok {
 		return p, nil
 	}
 	s, err := w.Subject(d, "")
 	if err != nil {
 		return nil, err
 	}
-	if w.parsed == nil {
-		w.parsed = map[string]*policy.Resource{}
-	}
-	w.parsed[d.Key] = s.Resource
+	known[d.Key] = s.Resource
 	return s.Resource, nil
 }
 
@@ -284,8 +291,30 @@ func (w *World) list(q store.Query) ([]*store.Document, error) {
 	return docs, nil
 }
 
-// hanging are the documents of a type on or below a resource.
+// near is what hangs on one resource, by type as it was asked for.
+type near struct {
+	key    string
+	docs   map[arm.Type][]*store.Document
+	parsed map[string]*policy.Resource // of these; those of a whole page would be many
+}
+
+// hanging are the documents of a type on or below a resource. Policies ask for the same
+// few types of one resource again and again.
 func (w *World) hanging(typ arm.Type, key string) ([]*store.Document, error) {
+	if w.near.key != key {
+		w.near = near{key, map[arm.Type][]*store.Document{}, map[string]*policy.Resource{}}
+	}
+	if docs, ok := w.near.docs[typ]; ok {
+		return docs, nil
+	}
+	docs, err := w.lookHanging(typ, key)
+	if err == nil {
+		w.near.docs[typ] = docs
+	}
+	return docs, err
+}
+
+func (w *World) lookHanging(typ arm.Type, key string) ([]*store.Document, error) {
 	typ = arm.Type(typ.Key())
 	if key < w.From || key > w.To {
 		return w.Tx.List(store.Query{Type: typ, Prefix: key + "/"})
@@ -308,8 +337,7 @@ const runPage = 500
 // run are the documents of a type on or below any of the run's documents: keys sort
 // what hangs on a resource right behind it.
 func (w *World) run(typ arm.Type) ([]*store.Document, error) {
-	name := store.Query{Type: typ, After: w.From}
-	if docs, ok := w.lists[name]; ok {
+	if docs, ok := w.runs[typ]; ok {
 		return docs, nil
 	}
 	end := w.To + "0" // the first text behind everything that starts with To and a slash
@@ -329,19 +357,25 @@ func (w *World) run(typ arm.Type) ([]*store.Document, error) {
 		}
 		q.After = docs[len(docs)-1].Key
 	}
-	if w.lists == nil {
-		w.lists = map[store.Query][]*store.Document{}
+	if w.runs == nil {
+		w.runs = map[arm.Type][]*store.Document{}
 	}
-	w.lists[name] = all
+	w.runs[typ] = all
 	return all, nil
 }
 
 // named reports whether a document has the name and kind that a query asks for; a
-// child may be named with its parents or without.
+// child may be named with its parents or without. An estate's scan asks this for every
+// policy and everything that hangs on a resource: the id is parsed only if it must be.
 func named(d *store.Document, q policy.Query) bool {
-	if q.Kind != "" && !strings.EqualFold(arm.GetString(d.Body, "kind"), q.Kind) {
+	switch {
+	case q.Name == "":
+	case strings.Contains(q.Name, "/"):
+		if id := d.ARMID(); !strings.EqualFold(q.Name, strings.Join(id.Names(), "/")) {
+			return false
+		}
+	case !strings.EqualFold(q.Name, d.Key[strings.LastIndexByte(d.Key, '/')+1:]):
 		return false
 	}
-	id := d.ARMID()
-	return q.Name == "" || strings.EqualFold(q.Name, id.Name()) || strings.EqualFold(q.Name, strings.Join(id.Names(), "/"))
+	return q.Kind == "" || strings.EqualFold(arm.GetString(d.Body, "kind"), q.Kind)
 }

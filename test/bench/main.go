@@ -1,6 +1,6 @@
 // Command bench measures Hallmark's performance goals on this machine, in one
-// run: rebuilds, chunks, creating machines, the store, the server's memory
-// and requests.
+// run: rebuilds, chunks, creating machines, the store, the server's memory,
+// requests and policies.
 // It prints a table of what was measured, the goal, and their ratio.
 //
 // It starts control planes of its own on a temporary data directory and free
@@ -10,7 +10,7 @@
 // measurement that could not be taken is a failure.
 //
 //	scripts/bench                 # everything
-//	scripts/bench -only store     # one part: build, chunks, machines, store, requests, graph
+//	scripts/bench -only store     # one part: build, chunks, machines, store, requests, graph, policy
 package main
 
 import (
@@ -29,12 +29,22 @@ import (
 
 func main() {
 	binary := flag.String("hallmark", "bin/hallmark", "the `binary` to measure")
-	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store, requests, graph (default: all)")
+	only := flag.String("only", "", "comma-separated `parts`: build, chunks, machines, store, requests, graph, policy (default: all)")
 	dir := flag.String("dir", "/var/tmp", "where the temporary data goes: a real disk with 12 GiB free")
+	var p policyOptions
+	p.register()
 	flag.Parse()
+	if p.child != "" {
+		exitOn(p.runChild(context.Background()))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *binary, *dir, *only); err != nil {
+	exitOn(run(ctx, *binary, *dir, *only, p))
+}
+
+func exitOn(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -49,16 +59,18 @@ type bench struct {
 	table  table
 	images *plane // a control plane with images in it; build and later parts use it
 	built  built
+	policy policyOptions
 }
 
-func run(ctx context.Context, binary, dir, only string) (err error) {
-	if os.Geteuid() != 0 {
+func run(ctx context.Context, binary, dir, only string, p policyOptions) (err error) {
+	if os.Geteuid() != 0 && only != "policy" {
 		return errors.New("building images and running machines needs root")
 	}
 	b, err := newBench(binary, dir)
 	if err != nil {
 		return err
 	}
+	b.policy = p
 	defer func() { err = errors.Join(err, b.close(context.WithoutCancel(ctx))) }()
 	facts := machineFacts(b.cache)
 	fmt.Println(facts)
@@ -66,7 +78,7 @@ func run(ctx context.Context, binary, dir, only string) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}, {"requests", b.measureRequests}, {"graph", b.measureGraph}} {
+	}{{"build", b.measureBuild}, {"chunks", b.measureChunks}, {"machines", b.measureMachines}, {"store", b.measureStore}, {"requests", b.measureRequests}, {"graph", b.measureGraph}, {"policy", b.measurePolicy}} {
 		if ctx.Err() != nil || only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue
 		}

@@ -1,4 +1,4 @@
-package main
+package estate
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"hallmark.dev/hallmark/internal/policy"
 )
 
-// evaluationContext is what the rules may ask beside the document.
-var evaluationContext = must(value.Parse(`{"utcNow":"2026-11-22T00:00:00Z","resourceGroup":{"name":"rg","location":"westeurope","tags":{"cost":"1"}},
+// Context is what the rules may ask beside the document.
+var Context = must(value.Parse(`{"utcNow":"2026-11-22T00:00:00Z","resourceGroup":{"name":"rg","location":"westeurope","tags":{"cost":"1"}},
 	"subscription":{"subscriptionId":"6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10","tags":{}},"requestContext":{"apiVersion":"2024-07-01"},
 	"policy":{"assignmentId":"/subscriptions/6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10/providers/Microsoft.Authorization/policyAssignments/a","setDefinitionId":"","definitionReferenceId":""}}`))
 
@@ -65,12 +65,20 @@ var (
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
-// machine generates one document of about 3.5 KB: images, sizes, disks, tags,
-// identities and profiles vary as they do in an estate.
-func machine(r *rand.Rand) string {
+// Subscription is where the machines are.
+const Subscription = "6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10"
+
+// Groups are how many resource groups the machines are spread over.
+const Groups = 200
+
+// Machine generates the i-th document of about 3.5 KB: images, sizes, disks, tags,
+// identities and profiles vary as they do in an estate. The same seed and number
+// give the same document.
+func Machine(seed, i uint64) string {
+	r := rand.New(rand.NewPCG(seed, i))
 	var b strings.Builder
-	image, name := pick(r, images), fmt.Sprintf("vm-%06d", r.IntN(1_000_000))
-	group := fmt.Sprintf("/subscriptions/6f1d0b3a-4c0e-4a7e-9f57-1f4a7a3d2b10/resourceGroups/rg-%s-%d", pick(r, owners), r.IntN(200))
+	image, name := pick(r, images), fmt.Sprintf("vm-%07d", i)
+	group := fmt.Sprintf("/subscriptions/%s/resourceGroups/rg-%03d", Subscription, i%Groups)
 	fmt.Fprintf(&b, `{"name":%q,"id":"%s/providers/Microsoft.Compute/virtualMachines/%s","type":"Microsoft.Compute/virtualMachines","location":%q,`, name, group, name, pick(r, locations))
 	if r.IntN(3) > 0 {
 		fmt.Fprintf(&b, `"zones":["%d"],`, 1+r.IntN(3))
