@@ -482,3 +482,13 @@ func FuzzRanges(f *testing.F) {
 		}
 	})
 }
+
+// Rules may ask for the request's api-version. Where no request caused the evaluation
+// it is the newest, as in Azure's compliance scans: not an error.
+func TestNoRequestMeansTheNewestAPIVersion(t *testing.T) {
+	x := newEstate(t)
+	x.put(vm("g", "a"), `{"properties":{"size":"big"}}`)
+	x.define("version", `{"if":{"allOf":[{"field":"type","equals":"Microsoft.Compute/virtualMachines"},{"value":"[requestContext().apiVersion]","less":"2024-01-01"}]},"then":{"effect":"audit"}}`)
+	x.assign(sub, "version", "")
+	x.want(short("g", "a") + " version Compliant")
+}
