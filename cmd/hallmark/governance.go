@@ -16,6 +16,7 @@ import (
 	"hallmark.dev/hallmark/internal/policy/alias"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/rp/authorization"
+	"hallmark.dev/hallmark/internal/rp/insights"
 	"hallmark.dev/hallmark/internal/rp/locks"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
@@ -65,6 +66,7 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
 			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts, Actor: s.deploysAs, Log: s.log}),
+			insights.New(tenant),
 			resourcegraph.New(resourcegraph.Config{TenantID: tenant, Engine: engine}),
 		},
 		admitter: admission.New(admission.Config{Store: s.store, Index: index, Facts: facts, Log: s.log}),

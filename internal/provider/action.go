@@ -30,7 +30,8 @@ func (c *call) action(ctx context.Context) (*Response, error) {
 		return nil, err
 	}
 	c.locate(t)
-	if err := c.authorize(ctx, a.permission(t), c.asked); err != nil {
+	c.tried = a.permission(t)
+	if err := c.authorize(ctx, c.tried, c.asked); err != nil {
 		return nil, err
 	}
 	request, err := c.decodeBody(t)
@@ -92,7 +93,7 @@ func (c *call) store(ctx context.Context, w *Write, a *Action, op *running) erro
 		if err := c.stillAllowed(tx); err != nil {
 			return err
 		}
-		return c.audit(tx, w)
+		return c.audit(tx, w, nil)
 	})
 }
 

@@ -83,7 +83,7 @@ func (c *call) deleteNow(ctx context.Context, w *Write) (*Response, error) {
 		if err := c.checkDelete(tx, w); err != nil {
 			return err
 		}
-		if err := c.audit(tx, w); err != nil {
+		if err := c.audit(tx, w, nil); err != nil {
 			return err
 		}
 		return removeAll(tx, w.Old, w.Now)

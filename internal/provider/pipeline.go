@@ -43,6 +43,7 @@ type Pipeline struct {
 	reg    *registry
 	panics atomic.Int64
 
+	refusals limiter
 	listings sync.Map // scope → the providers with their aliases
 }
 
@@ -140,6 +141,7 @@ type call struct {
 	path       arm.Path
 	asked      arm.ID     // as the request names it; path.ID is where the document is
 	rights     int64      // the revision that a write was authorised at
+	tried      string     // the RBAC action of a write, delete or action
 	query      url.Values // names in lower case
 	apiVersion string
 }
@@ -156,6 +158,14 @@ func (p *Pipeline) dispatch(ctx context.Context, r *Request) (*Response, error) 
 	if c.apiVersion, err = apiVersion(c.query); err != nil {
 		return nil, err
 	}
+	resp, err := c.serve(ctx)
+	if err != nil {
+		c.refused(ctx, err)
+	}
+	return resp, err
+}
+
+func (c *call) serve(ctx context.Context) (*Response, error) {
 	if handled, resp, err := c.routes(ctx); handled {
 		return resp, err
 	}
@@ -207,6 +217,9 @@ func (c *call) routes(ctx context.Context) (bool, *Response, error) {
 }
 
 func (c *call) route(ctx context.Context, rt *compiledRoute, vars map[string]string, scope arm.ID) (*Response, error) {
+	if rt.Method != "GET" {
+		c.tried, c.asked = rt.Permission, scope
+	}
 	if err := c.authorize(ctx, rt.Permission, scope); err != nil && !rt.Filtered {
 		return nil, err
 	}

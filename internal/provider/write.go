@@ -38,6 +38,7 @@ func (c *call) retry(ctx context.Context, permission string, once func() (*Respo
 // mayWrite authorises, and remembers at which revision of the rights: whatever is
 // asked of the Authorizer until the commit is decided by those, or by later ones.
 func (c *call) mayWrite(ctx context.Context, permission string) (err error) {
+	c.tried = permission
 	if r, ok := c.p.cfg.Authorizer.(Rechecker); ok && c.Principal != identity.System {
 		if c.rights, err = r.Revision(ctx); err != nil {
 			return err
@@ -329,7 +330,7 @@ func (c *call) commit(ctx context.Context, w *Write, op *running, prior func(sto
 			}
 			w.Doc.Operations = append(slices.Clone(w.Doc.Operations), op.id.String())
 		}
-		if err := c.audit(tx, w); err != nil {
+		if err := c.audit(tx, w, op); err != nil {
 			return err
 		}
 		return put(tx, w)
@@ -349,17 +350,20 @@ func put(tx store.Tx, w *Write) error {
 
 // written is the answer to a PUT or PATCH.
 func (c *call) written(ctx context.Context, w *Write, op *running) (*Response, error) {
-	code := or(w.Type.Codes.Update, 200)
-	switch {
-	case w.Create():
-		code = or(w.Type.Codes.Create, 201)
-	case c.Method == "PATCH":
-		code = or(w.Type.Codes.Patch, 200)
-	}
 	h := headers(w.Type, w.Doc)
 	c.follow(h, w, op, false)
 	body, err := c.show(ctx, w.Type, w.Doc, false)
-	return &Response{Status: code, Header: h, Body: body}, err
+	return &Response{Status: c.writeCode(w), Header: h, Body: body}, err
+}
+
+func (c *call) writeCode(w *Write) int {
+	switch {
+	case w.Create():
+		return or(w.Type.Codes.Create, 201)
+	case c.Method == "PATCH":
+		return or(w.Type.Codes.Patch, 200)
+	}
+	return or(w.Type.Codes.Update, 200)
 }
 
 // follow tells the client where to poll.
