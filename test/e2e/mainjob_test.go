@@ -82,6 +82,7 @@ func TestMainJob(t *testing.T) {
 		{"machine and image verify", j.verified},
 		{"the machine cannot reach the host", j.isolated},
 		{"audit", j.audited},
+		{"policies about golden images", j.governed},
 		{"the machine outlives the server", j.outlives},
 		{"a region without its storage", j.lostRegion},
 		{"revoke", j.revoked},
@@ -392,6 +393,22 @@ func (j *job) audited(t *testing.T) {
 	j.Run(t, 4, "audit", file)
 	j.Run(t, 4, "audit", file, "--fail-on", "unapproved")
 	j.Run(t, 0, "audit", file, "--fail-on", "revoked")
+}
+
+// governed puts the golden initiative in force: a rogue is refused at the door, before
+// anything boots, and what comes from the gallery complies.
+func (j *job) governed(t *testing.T) {
+	contains(t, j.Run(t, 0, "policy", "import", "golden-images"), "policyDefinitions", "policySetDefinitions")
+	j.Run(t, 0, "policy", "assign", "golden-images", "--name", "golden", "--not-scope", "hallmark-build", "--description", "Read https://wiki.example.com/golden-images")
+	r := j.Run(t, 1, "vm", "create", "rogue-1", "--image", "Debian:debian-12:12-gen2:latest")
+	contains(t, r, "RequestDisallowedByPolicy", "Machines come from images that the gallery publishes", "unapproved-marketplace", "https://wiki.example.com/golden-images")
+	var states []struct{ Resource, ComplianceState string }
+	j.Ask(t, &states, "policy", "state", "--policy", "approved-image", "--resource", "web-1", "--all")
+	if len(states) != 1 || states[0].ComplianceState != "Compliant" {
+		t.Errorf("web-1 is %+v", states)
+	}
+	contains(t, j.Run(t, 0, "policy", "explain", "web-1", "--all"), "approved-current")
+	j.Run(t, 0, "policy", "unassign", "golden")
 }
 
 func (j *job) outlives(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/provider/providertest"
 )
 
 const supposed = `"definitions":[
@@ -110,4 +112,12 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%+v", tags)
 	}
 	do(t, s, "POST", vm("nobody")+"/providers/Hallmark.Compliance/explain", "", 404)
+	do(t, s, "POST", subscription()+"/providers/Hallmark.Compliance/explain", "", 200)
+	do(t, s, "POST", "/providers/Hallmark.Compliance/explain", "", 404)
+	token, _ := s.TokenFor(t, "", arm.Tenant) // no role anywhere
+	for _, path := range []string{vm("b") + "/providers/Hallmark.Compliance/explain", subscription() + "/providers/Hallmark.Compliance/whatIf"} {
+		if status, _, _ := s.DoAs(t, token, "POST", providertest.Query(path, "2026-11-01"), whatIf("")); status != 403 {
+			t.Errorf("%s without rights: %d", path, status)
+		}
+	}
 }
