@@ -136,3 +136,22 @@ func BenchmarkChangedMachine(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
 }
+
+// BenchmarkWhatIf tries an assignment that nobody has made on all machines.
+func BenchmarkWhatIf(b *testing.B) {
+	n := machinesIn(b)
+	s := fleet(b, n)
+	e := engineOn(s)
+	docs := policies(1)
+	var answer *WhatIf
+	for b.Loop() {
+		var err error
+		if answer, err = e.WhatIf(b.Context(), WhatIfRequest{Assignment: docs[1], Definitions: docs[:1], TeamTag: "team", Examples: 3}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if answer.Total.Resources != n || answer.Total.Flagged == 0 {
+		b.Errorf("%+v", answer.Total)
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/machine")
+}
