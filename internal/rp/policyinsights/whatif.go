@@ -38,7 +38,7 @@ func (cfg Config) whatIf(ctx context.Context, c *provider.Call) (*provider.Respo
 	if err := json.Unmarshal(c.Request.Body, &r); err != nil {
 		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "%v", err)
 	}
-	ask, err := r.read(c.Scope)
+	ask, err := r.read(c.Scope, func(id string) json.RawMessage { return stored(ctx, c, id) })
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +49,22 @@ func (cfg Config) whatIf(ctx context.Context, c *provider.Call) (*provider.Respo
 	return provider.JSON(200, answer)
 }
 
+// stored is a definition as the caller may read it; nil without one, which the
+// evaluation then says.
+func stored(ctx context.Context, c *provider.Call, text string) json.RawMessage {
+	id, err := arm.ParseID(text)
+	if err != nil {
+		return nil
+	}
+	body, err := c.Client.Get(ctx, id)
+	if err != nil {
+		return nil
+	}
+	return body
+}
+
 // read checks everything that a request says, and reports all that is wrong at once.
-func (r *whatIfRequest) read(scope arm.ID) (out compliance.WhatIfRequest, err error) {
+func (r *whatIfRequest) read(scope arm.ID, stored func(id string) json.RawMessage) (out compliance.WhatIfRequest, err error) {
 	var errs []*arm.Error
 	bad := func(target, format string, args ...any) {
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, target, format, args...))
@@ -80,7 +94,7 @@ func (r *whatIfRequest) read(scope arm.ID) (out compliance.WhatIfRequest, err er
 	case spec.PolicyDefinitionID == "":
 		bad("assignment.properties.policyDefinitionId", "The assignment names no definition or initiative.")
 	default:
-		errs = append(errs, parameters(spec, out.Definitions)...)
+		errs = append(errs, parameters(spec, out.Definitions, stored)...)
 	}
 	if err := arm.Join(errs); err != nil {
 		return out, err
@@ -136,22 +150,27 @@ func problemsAt(err error, at string) (errs []*arm.Error) {
 	return errs
 }
 
-// parameters checks the values against what a definition of the request declares; a
-// stored one says so when it is compiled.
-func parameters(spec assignment.Spec, definitions []*store.Document) (errs []*arm.Error) {
+// parameters checks the values against what the assigned definition declares.
+func parameters(spec assignment.Spec, definitions []*store.Document, stored func(id string) json.RawMessage) (errs []*arm.Error) {
+	var body json.RawMessage
 	for _, d := range definitions {
-		if !strings.EqualFold(d.ID, spec.PolicyDefinitionID) {
-			continue
+		if strings.EqualFold(d.ID, spec.PolicyDefinitionID) {
+			body = d.Body
 		}
-		var declared []policy.Parameter
-		if set, err := policy.ParseInitiative(string(d.Body)); err == nil {
-			declared = set.Parameters
-		} else if def, err := policy.ParseDefinition(string(d.Body)); err == nil {
-			declared = def.Parameters
-		}
-		for _, p := range policy.CheckParameters(declared, spec.Values()) {
-			errs = append(errs, arm.BadRequest(string(p.Code), "assignment.properties."+p.Path, "%s", p.Message))
-		}
+	}
+	if body == nil {
+		body = stored(spec.PolicyDefinitionID)
+	}
+	var declared []policy.Parameter
+	if set, err := policy.ParseInitiative(string(body)); err == nil {
+		declared = set.Parameters
+	} else if def, err := policy.ParseDefinition(string(body)); err == nil {
+		declared = def.Parameters
+	} else {
+		return nil
+	}
+	for _, p := range policy.CheckParameters(declared, spec.Values()) {
+		errs = append(errs, arm.BadRequest(string(p.Code), "assignment.properties."+p.Path, "%s", p.Message))
 	}
 	return errs
 }

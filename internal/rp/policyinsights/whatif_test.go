@@ -79,6 +79,7 @@ func TestWhatIfTellsEverythingThatIsWrong(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, body := range []string{`{}`, `{"assignment":[]}`, whatIf(`,"parameters":{"sizeEffect":{"value":1}}`), whatIf(`,"parameters":{"no":{"value":"x"}}`),
+		`{"assignment":{"properties":{"policyDefinitionId":"` + subscription() + `/providers/Microsoft.Authorization/policyDefinitions/sizes","parameters":{"no":{"value":1}}}}}`,
 		`{"assignment":{"properties":{"policyDefinitionId":"/no/such"}}}`, `{"assignment":{"name":"a/b","properties":{"policyDefinitionId":"` + subscription() + `/providers/Microsoft.Authorization/policyDefinitions/none"}}}`} {
 		do(t, s, "POST", subscription()+"/providers/Hallmark.Compliance/whatIf", body, 400)
 	}
