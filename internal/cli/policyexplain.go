@@ -184,8 +184,6 @@ func (p explainedPolicy) write(b *strings.Builder) {
 	}
 }
 
-// remediateOptions
-
 type remediateOptions struct {
 	policyScope
 	policy, name, discovery string
@@ -196,7 +194,7 @@ type remediateOptions struct {
 func (a *App) policyRemediate() *cobra.Command {
 	var o remediateOptions
 	c := &cobra.Command{
-		Use: "remediate ASSIGNMENT", Short: "Put right what a modify policy would change, and wait for it",
+		Use: "remediate ASSIGNMENT", Short: "Change what a modify policy asks for, or deploy what is missing, and wait for it",
 		Long: "Creates a remediation for an assignment (of an initiative: for one policy of it) at a scope, waits until it has ended, and\n" +
 			"shows what was done to which resource.\n\n" + exitHelp,
 		Example:           "  hallmark policy remediate golden --policy service-model-default",

@@ -130,7 +130,9 @@ func advice(resource string, x compliance.Explained) (out []string) {
 			say("Change what the reasons name; until then other changes of the resource are refused.")
 		case family == policy.Modify || family == policy.Append:
 			say("Its next change puts this right; or now: hallmark policy remediate %s", policyOf)
-		case family == policy.AuditIfNotExists || family == policy.DeployIfNotExists:
+		case family == policy.DeployIfNotExists:
+			say("Have deployed what is missing: hallmark policy remediate %s", policyOf)
+		case family == policy.AuditIfNotExists:
 			say("Make the related resource that the policy looks for.")
 		default:
 			say("Change what the reasons name.")
