@@ -255,6 +255,54 @@ func (a *App) policyExempt() *cobra.Command {
 	return c
 }
 
+func (a *App) policyUnexempt() *cobra.Command {
+	var where policyScope
+	c := &cobra.Command{
+		Use: "unexempt EXEMPTION", Short: "End an exemption now",
+		Long:    "Deletes an exemption by its id, or by its name if only one at or below the scope has it.\n\n" + exitHelp,
+		Example: "  hallmark policy unexempt golden-approved-image",
+		Args:    cobra.ExactArgs(1),
+		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return a.completeKind(c, kindExemptions)
+		},
+		RunE: func(c *cobra.Command, arguments []string) error {
+			s, at, err := a.openAt(where)
+			if err != nil {
+				return err
+			}
+			id := arguments[0]
+			if !strings.HasPrefix(id, "/") {
+				if id, err = s.exemptionNamed(c.Context(), at, id); err != nil {
+					return err
+				}
+			}
+			return s.Delete(c.Context(), id, apiExemption)
+		},
+	}
+	where.register(c)
+	return c
+}
+
+// exemptionNamed is the id of the only exemption of a name at or below a scope.
+func (s *session) exemptionNamed(ctx context.Context, at, name string) (string, error) {
+	var found []string
+	err := s.eachPolicy(ctx, at, kindExemptions, "", func(_ json.RawMessage, d policyDocument) error {
+		if strings.EqualFold(d.Name, name) {
+			found = append(found, d.ID)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return "", err
+	case len(found) == 0:
+		return "", &Error{Code: ExitNothing, Err: fmt.Errorf("there is no exemption called %q at %s", name, shown(at)), Hint: "hallmark policy list exemptions shows those there are"}
+	case len(found) > 1:
+		return "", usage("%d exemptions are called %q; name one by its id: %s", len(found), name, strings.Join(found, ", "))
+	}
+	return found[0], nil
+}
+
 func (a *App) exempt(ctx context.Context, resource string, o exemptOptions) error {
 	s, at, err := a.openAt(o.policyScope)
 	if err != nil {

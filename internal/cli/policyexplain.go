@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ func (a *App) policyExplain() *cobra.Command {
 		Use: "explain RESOURCE", Short: "Say of each policy on a resource what it found, why, who assigned it and what to do",
 		Long: "Explains every policy that looks at a resource, evaluated now by the endpoint: the verdict, the tree of conditions with the\n" +
 			"values that were there, the assignment, an exemption with its owner and end, and what to do. RESOURCE is an id, or a name in\n" +
-			"the group. Policies whose rule is not about this resource are shown with --all. With another endpoint than Hallmark's the\n" +
-			"comparisons come from its compliance states.\n\n" + exitHelp,
+			"the group. What complies is one line each; --all explains that as well, and policies whose rule is not about this resource.\n" +
+			"With another endpoint than Hallmark's the comparisons come from its compliance states.\n\n" + exitHelp,
 		Example: "  hallmark policy explain rogue-1\n  hallmark policy explain web-1 --all -o json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, arguments []string) error {
@@ -32,7 +33,7 @@ func (a *App) policyExplain() *cobra.Command {
 		},
 	}
 	where.register(c)
-	c.Flags().BoolVar(&all, "all", false, "also policies that are not about this resource")
+	c.Flags().BoolVar(&all, "all", false, "explain what complies, too, and policies that are not about this resource")
 	return c
 }
 
@@ -99,10 +100,11 @@ func (a *App) explain(ctx context.Context, where policyScope, name string, all b
 		}
 		x.Policies = kept
 	}
+	slices.SortStableFunc(x.Policies, func(a, b explainedPolicy) int { return stateRank(a.State) - stateRank(b.State) })
 	if a.output != "table" || a.query != "" {
 		return a.print(x)
 	}
-	return a.writeExplained(x)
+	return a.writeExplained(x, name, all)
 }
 
 func (s *session) explained(ctx context.Context, id string) (*explained, error) {
@@ -133,22 +135,28 @@ func (s *session) explainedByStates(ctx context.Context, id string) (*explained,
 	return x, err
 }
 
-func (a *App) writeExplained(x *explained) error {
+// writeExplained shows what wants attention in full; name is what the user calls the
+// resource.
+func (a *App) writeExplained(x *explained, name string, all bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", last(x.ResourceID), x.ComplianceState)
 	for _, p := range x.Policies {
+		if p.State == "Compliant" && !all {
+			fmt.Fprintf(&b, "\n%s  %s  (%s)", p.State, p.DisplayName, p.Effect)
+			continue
+		}
 		fmt.Fprintf(&b, "\n%s  %s  (%s)\n", p.State, p.DisplayName, p.Effect)
-		p.write(&b)
+		p.write(&b, strings.NewReplacer(x.ResourceID, name))
 	}
 	if len(x.Policies) == 0 {
-		b.WriteString("no policy is about this resource\n")
+		b.WriteString("no policy is about this resource")
 	}
-	_, err := fmt.Fprint(a.Out, b.String())
+	_, err := fmt.Fprintln(a.Out, strings.TrimSuffix(b.String(), "\n"))
 	return err
 }
 
 // write shows one policy, the most important first.
-func (p explainedPolicy) write(b *strings.Builder) {
+func (p explainedPolicy) write(b *strings.Builder, shorter *strings.Replacer) {
 	line := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(b, "  %-11s %s\n", what, text)
@@ -176,10 +184,12 @@ func (p explainedPolicy) write(b *strings.Builder) {
 		line("exemption", strings.TrimSuffix(fmt.Sprintf("%s %s, owner %s, %s", e.Category, until, cmp.Or(e.Owner, "nobody"), e.Ticket), ", "))
 	}
 	for _, advice := range p.Advice {
-		line("do", advice)
+		line("do", shorter.Replace(advice))
+	}
+	if p.State == "NonCompliant" && strings.Contains(strings.Join(p.Reasons, " "), "Hallmark.Image/") {
+		line("do", "hallmark audit names the image to create it again from.")
 	}
 	if p.Tree != nil {
-		line("conditions", "")
 		_ = explain.Tree(b, p.Tree, "    ") // a Builder takes everything
 	}
 }

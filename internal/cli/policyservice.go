@@ -34,7 +34,7 @@ const (
 func (a *App) policyServiceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.policyImport(), a.policyExport(), a.policyList(), a.policyShow(), a.policyWhatIf(), a.policyAssign(), a.policyUnassign(),
-		a.policyExempt(), a.policyState(), a.policyExplain(), a.policyRemediate(),
+		a.policyExempt(), a.policyUnexempt(), a.policyState(), a.policyExplain(), a.policyRemediate(),
 	}
 }
 

@@ -176,6 +176,8 @@ func TestPolicyService(t *testing.T) {
 	s.has(s.run(0, "policy", "explain", "rogue-1"), "exemption   Waiver until", "owner ann, CHG-1")
 	s.has(s.run(0, "policy", "list", "exemptions", "-o", "tsv"), "approved-image\tWaiver")
 
+	s.run(0, "policy", "unexempt", "golden-approved-image")
+	s.run(ExitNothing, "policy", "unexempt", "golden-approved-image")
 	s.has(s.run(0, "policy", "remediate", "golden", "--policy", "service-model-default"), "web-1", "Succeeded")
 	s.has(s.run(0, "policy", "state", "--summary", "--policy", "service-model"), "100 %")
 
