@@ -84,7 +84,7 @@ func (c *call) namespace() (*Response, error) {
 			return JSON(200, c.namespaceView(ns, c.aliases(ns)))
 		}
 	}
-	return nil, invalidNamespace(c.path.Namespace).At(c.Path)
+	return nil, arm.Errorf(404, "InvalidResourceNamespace", "The resource namespace '%s' is invalid.", clip(c.path.Namespace)).At(c.Path)
 }
 
 func (c *call) wantsAliases() bool {

@@ -258,6 +258,17 @@ func (p *Plan) Secrets() (all []string) {
 	return all
 }
 
+// Secrets is what Plan.Secrets would be of a template that may not expand: the texts of
+// secure parameters' values, and of their defaults.
+func (t *Template) Secrets(parameters Value) (all []string) {
+	for _, p := range t.parameters {
+		if p.Secure() {
+			all = appendTexts(appendTexts(all, get(parameters, p.Name)), get(p.schema, "defaultValue"))
+		}
+	}
+	return all
+}
+
 func appendTexts(all []string, v Value) []string {
 	if v.Kind() == value.String && v.Str() != "" {
 		return append(all, v.Str())

@@ -69,6 +69,8 @@ type Server struct {
 
 	issuer   *identity.Issuer
 	verifier *federation.Verifier
+	keys     string // where the issuer's key is
+	log      *slog.Logger
 	runner   *controller.Runner
 }
 
@@ -80,6 +82,7 @@ type config struct {
 	admitter  provider.Admitter
 	providers []provider.Provider
 	aliases   func(string) []provider.Alias
+	log       *slog.Logger
 	frozen    bool
 	issuers   []federation.Config
 }
@@ -103,6 +106,9 @@ func WithAliases(f func(namespace string) []provider.Alias) Option {
 // WithIssuers accepts tokens of other issuers.
 func WithIssuers(all ...federation.Config) Option { return func(c *config) { c.issuers = all } }
 
+// WithLog logs there instead of into the test's output.
+func WithLog(l *slog.Logger) Option { return func(c *config) { c.log = l } }
+
 // WithoutControllers starts no controllers, as if they were slow.
 func WithoutControllers() Option { return func(c *config) { c.frozen = true } }
 
@@ -116,7 +122,10 @@ func Start(t testing.TB, options ...Option) *Server {
 	if c.store == nil {
 		c.store = mem.New()
 	}
-	s := &Server{Store: c.store}
+	if c.log == nil {
+		c.log = logger(t)
+	}
+	s := &Server{Store: c.store, log: c.log}
 	s.identities(t, c)
 	s.pipeline(t, c)
 	s.listen(t)
@@ -129,6 +138,7 @@ func Start(t testing.TB, options ...Option) *Server {
 
 func (s *Server) identities(t testing.TB, c config) {
 	dir := t.TempDir()
+	s.keys = dir
 	var err error
 	if s.Directory, err = directory.Open(s.Store, dir); err != nil {
 		t.Fatal(err)
@@ -149,7 +159,7 @@ func (s *Server) pipeline(t testing.TB, c config) {
 	rp := resources.New(resources.Config{TenantID: s.Directory.TenantID(),
 		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
 	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
-		Authorizer: s.Index, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: logger(t)})
+		Authorizer: s.Index, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: c.log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,8 +176,8 @@ func logger(t testing.TB) *slog.Logger {
 
 func (s *Server) listen(t testing.TB) {
 	srv := httptest.NewUnstartedServer(frontdoor.New(frontdoor.Config{Pipeline: s.Pipeline, Verifier: s.verifier,
-		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: logger(t),
-		Mounts: map[string]http.Handler{graph.PathPrefix: graph.New(graph.Config{Directory: s.Directory, Index: s.Index, Log: logger(t), Unauthorized: frontdoor.Unauthorized,
+		SignIn: frontdoor.SignIn{Directory: s.Directory, Issuer: s.issuer}, Log: s.log,
+		Mounts: map[string]http.Handler{graph.PathPrefix: graph.New(graph.Config{Directory: s.Directory, Index: s.Index, Log: s.log, Unauthorized: frontdoor.Unauthorized,
 			Authenticate: func(r *http.Request) (identity.Principal, error) {
 				return frontdoor.Authenticate(r, s.verifier.With(s.issuer.Graph()))
 			}})}}))
@@ -188,7 +198,7 @@ func (s *Server) listen(t testing.TB) {
 }
 
 func (s *Server) run(t testing.TB) {
-	s.runner = controller.NewRunner(s.Store, logger(t), s.Pipeline.Controllers())
+	s.runner = controller.NewRunner(s.Store, s.log, s.Pipeline.Controllers())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- s.runner.Run(ctx) }()
@@ -241,7 +251,13 @@ func (s *Server) DoAs(t testing.TB, token, method, target string, body any) (int
 	return s.send(t, method, target, token, body)
 }
 
-func (s *Server) send(t testing.TB, method, target, token string, body any) (int, http.Header, []byte) {
+// DoWith is Do with one more header.
+func (s *Server) DoWith(t testing.TB, method, target string, body any, header, value string) (int, http.Header, []byte) {
+	t.Helper()
+	return s.send(t, method, target, "", body, header, value)
+}
+
+func (s *Server) send(t testing.TB, method, target, token string, body any, header ...string) (int, http.Header, []byte) {
 	t.Helper()
 	raw, err := encode(body)
 	if err != nil {
@@ -257,6 +273,9 @@ func (s *Server) send(t testing.TB, method, target, token string, body any) (int
 	r.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
 	}
 	return s.roundTrip(t, r)
 }
@@ -327,6 +346,24 @@ func (s *Server) Give(t testing.TB, objectID, role string, scope arm.ID) {
 	if role != "" {
 		t.Fatalf("there is no built-in role %q", role)
 	}
+}
+
+// Issue is a token of a principal that the server's key signed at a time, for an
+// audience, as the issuer of a tenant ("": the server's own).
+func (s *Server) Issue(t testing.TB, p identity.Principal, audience, tenant string, at time.Time) string {
+	t.Helper()
+	if tenant == "" {
+		tenant = s.TenantID
+	}
+	issuer, err := identity.OpenIssuer(s.keys, tenant, func() time.Time { return at })
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := issuer.Issue(p, s.URL+"/adfs", audience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 type credential struct {

@@ -79,7 +79,10 @@ func (s *service) prepare(ctx context.Context, id arm.ID, body json.RawMessage, 
 	if p.Parameters, err = bound(p.plan); err != nil {
 		return nil, err
 	}
-	return p, preflight(ctx, p.plan, client)
+	if err := preflight(ctx, p.plan, client); err != nil {
+		return nil, masked(arm.AsError(err), p.plan.Secrets())
+	}
+	return p, nil
 }
 
 // bound is the plan's parameters with the values that they have.
@@ -135,7 +138,7 @@ func (s *service) expand(ctx context.Context, id arm.ID, in inputs, parameters v
 	}
 	plan, err := t.Expand(context, parameters)
 	if err != nil {
-		return nil, invalid(err)
+		return nil, masked(invalid(err), t.Secrets(parameters))
 	}
 	return plan, nil
 }

@@ -231,14 +231,16 @@ func (r *run) end(s *step, status int, e *arm.Error) {
 	}
 }
 
+func (r *run) masked(e *arm.Error) *arm.Error { return masked(e, r.secrets) }
+
 // masked keeps secrets out of an error that repeats them.
-func (r *run) masked(e *arm.Error) *arm.Error {
+func masked(e *arm.Error, secrets []string) *arm.Error {
 	raw, err := json.Marshal(e)
 	if err != nil {
 		return e
 	}
 	text := string(raw)
-	for _, secret := range r.secrets {
+	for _, secret := range secrets {
 		if len(secret) >= shortestSecret {
 			quoted := value.AppendQuoted(nil, secret)
 			text = strings.ReplaceAll(text, string(quoted[1:len(quoted)-1]), "*****")

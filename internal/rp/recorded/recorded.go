@@ -2,7 +2,7 @@
 // with: a load balancer, a storage account, a diagnostic setting. They are stored,
 // checked by shape, listed, tagged, locked and governed by policy like any other
 // resource; nothing stands behind them, which answers, the providers listing and
-// docs/api.md say.
+// docs/api.md say. Passwords and keys, which Azure takes and never shows, are not kept.
 //
 // A type is known because it has policy aliases, because this package names it, or
 // because the configuration does. Some namespaces are closed: what Hallmark does not
@@ -114,7 +114,7 @@ func (c *collector) types() []provider.ResourceType {
 func resourceType(t Type) provider.ResourceType {
 	r := provider.ResourceType{
 		Type: t.Type, Scopes: t.Scopes, APIVersions: apiVersions, Recorded: true,
-		Location: provider.LocationOptional, Tags: true, CascadeDelete: true, Validate: validateShape,
+		Location: provider.LocationOptional, Tags: true, CascadeDelete: true, Default: forget, Validate: validateShape,
 		// The clients of all providers take 200 for a PUT; not all take 201.
 		Codes: provider.Codes{Create: 200},
 	}
