@@ -26,6 +26,7 @@ import (
 	"hallmark.dev/hallmark/internal/rp/gallery"
 	"hallmark.dev/hallmark/internal/rp/imagebuilder"
 	"hallmark.dev/hallmark/internal/rp/images"
+	"hallmark.dev/hallmark/internal/rp/insights"
 	"hallmark.dev/hallmark/internal/rp/locks"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/network"
@@ -53,12 +54,13 @@ func registered(t testing.TB) map[string]provider.Provider {
 	networks := network.Config{Prefix: netip.MustParsePrefix("10.9.0.0/24")}
 	return map[string]provider.Provider{
 		"authorization":     authorization.New(authorization.Config{}),
-		"compute":           compute.New(compute.Config{Locations: []string{providertest.Location, providertest.Location2}, Catalogue: shelf{}, Memory: 1 << 20}),
+		"compute":           compute.New(compute.Config{Locations: []string{providertest.Location, providertest.Location2}, Catalogue: shelf{}, Memory: 1 << 20, Sealer: sealer}),
 		"control":           control.New(control.Config{}),
 		"deployments":       deployments.New(deployments.Config{Sealer: sealer}),
 		"gallery":           gallery.New(gallery.Config{Locations: []string{providertest.Location, providertest.Location2}}),
 		"imagebuilder":      imagebuilder.New(imagebuilder.Config{}),
 		"images":            images.New(images.Config{}),
+		"insights":          insights.New(""),
 		"locks":             locks.New(),
 		"managementgroups":  managementgroups.New(managementgroups.Config{}),
 		"network":           network.New(networks),

@@ -22,6 +22,8 @@ var behind = map[string]string{
 	"microsoft.compute/images":                                                    "real: machines start from its bytes",
 	"microsoft.compute/snapshots":                                                 "real: a copy of a disk's bytes",
 	"microsoft.compute/virtualmachines":                                           "real: a QEMU machine with its disks, its address and its power state ([machines.md](machines.md)); sizes are capped by the configuration, zones and availability sets are recorded",
+	"microsoft.compute/virtualmachines/extensions":                                "real: Linux CustomScript runs inside the guest through its agent ([machines.md](machines.md)); others are refused or recorded as their page says",
+	"microsoft.compute/virtualmachines/runcommands":                               "real: the script runs inside the guest through its agent",
 	"microsoft.compute/virtualmachinescalesets":                                   "real: instances are machines; load balancers and autoscale settings that it names are recorded",
 	"microsoft.compute/virtualmachinescalesets/virtualmachines":                   "real: a QEMU machine",
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": "real: the instance's address on the machine network",
