@@ -552,6 +552,8 @@ func TestScaleSetSecrets(t *testing.T) {
 	set := r.scaleSet(armcompute.OrchestrationModeUniform, r.publish("1.0.0", "").String(), 1)
 	o := set.Properties.VirtualMachineProfile.OSProfile
 	o.LinuxConfiguration, o.AdminPassword, o.CustomData = nil, to.Ptr("Secret-Word-1"), to.Ptr("c2VjcmV0IGRhdGE=")
+	set.Properties.VirtualMachineProfile.ExtensionProfile = &armcompute.VirtualMachineScaleSetExtensionProfile{Extensions: []*armcompute.VirtualMachineScaleSetExtension{{
+		Name: to.Ptr("agent"), Properties: &armcompute.VirtualMachineScaleSetExtensionProperties{ProtectedSettings: map[string]any{"token": "Secret-Word-1"}}}}}
 	r.mustCreateSet("web", set)
 	for _, m := range r.w.machines {
 		if m.Guest.PasswordHash == "" || string(m.Guest.CustomData) != "secret data" || !m.Guest.PasswordLogin {

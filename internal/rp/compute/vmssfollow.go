@@ -126,7 +126,6 @@ func followDisks(w *provider.Write, properties json.RawMessage, p *vmState) erro
 	if !changed {
 		return nil
 	}
-	p.Restart = p.Want == running
 	slices.SortFunc(list, func(a, b json.RawMessage) int { return lunOf(a) - lunOf(b) })
 	return apply(w.Doc, edit{"properties.storageProfile.dataDisks", list, false})
 }

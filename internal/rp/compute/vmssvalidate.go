@@ -180,6 +180,9 @@ func takeSetSecrets(w *provider.Write, l loadedSet, p *setState) error {
 	for _, name := range []string{"adminPassword", "customData"} {
 		w.Doc.Body = arm.Remove(w.Doc.Body, pathProfile+".osProfile."+name)
 	}
+	if err := dropProtectedSettings(w.Doc); err != nil {
+		return err
+	}
 	if l.vm.password != "" && bcrypt.CompareHashAndPassword([]byte(p.PasswordHash), []byte(l.vm.password)) != nil {
 		hash, err := bcrypt.GenerateFromPassword([]byte(l.vm.password), bcrypt.DefaultCost)
 		if err != nil && !errors.Is(err, bcrypt.ErrPasswordTooLong) {
@@ -191,6 +194,20 @@ func takeSetSecrets(w *provider.Write, l loadedSet, p *setState) error {
 		p.CustomData = data
 	}
 	return nil
+}
+
+// dropProtectedSettings: extensions in a model are recorded only, and their secrets not even that.
+func dropProtectedSettings(d *store.Document) error {
+	const path = pathProfile + ".extensionProfile.extensions"
+	raw, ok := arm.Get(d.Body, path)
+	var list []json.RawMessage
+	if !ok || json.Unmarshal(raw, &list) != nil {
+		return nil
+	}
+	for i := range list {
+		list[i] = arm.Remove(list[i], "properties.protectedSettings")
+	}
+	return apply(d, edit{path, list, false})
 }
 
 func defaultNewSet(w *provider.Write, l loadedSet) error {

@@ -29,22 +29,24 @@ type setWork struct {
 func (s *service) reconcileSet(ctx context.Context, w *provider.Work) (time.Duration, error) {
 	v := &setWork{service: s, Work: w, again: lookAgain}
 	v.body, v.state = readSet(w.Doc)
-	s.waiting.forget(w.Doc.Key)
-	follows := v.followsImages()
-	if w.Doc.State().Terminal() && !w.Doc.Deleting && !follows {
+	follows, atRest := v.followsImages(), w.Doc.State().Terminal() && !w.Doc.Deleting
+	if atRest && !follows {
 		return 0, nil
 	}
-	if err := v.look(ctx); err != nil {
+	s.waiting.remember(w.Doc.Key, w.ID.Scope().Key()) // before it looks: who goes meanwhile must wake it
+	err := v.look(ctx)
+	switch {
+	case err != nil:
 		return 0, err
+	case atRest:
+		err = v.upgradeByItself(ctx)
+	default:
+		err = v.pass(ctx)
 	}
-	if w.Doc.State().Terminal() && !w.Doc.Deleting {
-		return 0, v.upgradeByItself(ctx)
-	}
-	err := v.pass(ctx)
 	if errors.Is(err, errWaiting) {
-		s.waiting.remember(w.Doc.Key, w.ID.Scope().Key())
 		return v.again, nil
 	}
+	s.waiting.forget(w.Doc.Key)
 	if err != nil && !w.Doc.Deleting {
 		return 0, v.fail(ctx, err)
 	}
@@ -72,17 +74,9 @@ func (v *setWork) look(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(v.members, func(a, b *store.Document) int {
-		return cmp.Or(cmp.Compare(len(a.ARMID().Name()), len(b.ARMID().Name()))*v.numbered(), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.Key, b.Key))
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(len(a.Key), len(b.Key)), cmp.Compare(a.Key, b.Key)) // 10 after 9
 	})
 	return nil
-}
-
-// numbered is 1 for sets whose members' names are numbers, so that 10 comes after 9.
-func (v *setWork) numbered() int {
-	if v.body.flexible() {
-		return 0
-	}
-	return 1
 }
 
 // pass takes the next step; errWaiting says that members have to get somewhere first. Each
