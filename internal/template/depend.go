@@ -15,7 +15,6 @@ func asARM(err error, e **arm.Error) bool { return errors.As(err, e) }
 
 // index finds resources by whatever name a template may give them.
 type index struct {
-	base    arm.ID
 	ids     map[string]int
 	symbols map[string][]int
 	loops   map[string][]int
@@ -23,26 +22,50 @@ type index struct {
 }
 
 func (p *Plan) index() index {
-	x := index{base: p.Scope, ids: map[string]int{}, symbols: map[string][]int{}, loops: map[string][]int{}, names: map[string][]int{}}
+	x := index{ids: map[string]int{}, symbols: map[string][]int{}, loops: map[string][]int{}, names: map[string][]int{}}
 	for i, r := range p.Resources {
-		if !r.ID.IsRoot() {
-			x.ids[r.ID.Key()] = i
-		}
-		if r.Symbol != "" {
-			key := strings.ToLower(r.Symbol)
-			x.symbols[key] = append(x.symbols[key], i)
-			if r.Loop != "" {
-				x.symbols[fmt.Sprintf("%s[%d]", key, len(x.symbols[key])-1)] = []int{i}
-			}
-		}
-		if r.Loop != "" {
-			x.loops[strings.ToLower(r.Loop)] = append(x.loops[strings.ToLower(r.Loop)], i)
-		}
-		for _, name := range []string{r.Name, string(r.Type) + "/" + r.Name} {
-			x.names[strings.ToLower(name)] = append(x.names[strings.ToLower(name)], i)
+		if !r.Skipped {
+			x.add(i, r)
 		}
 	}
+	// Of two declarations of one resource the one is meant whose condition holds.
+	skipped := index{ids: map[string]int{}, symbols: map[string][]int{}, loops: map[string][]int{}, names: map[string][]int{}}
+	for i, r := range p.Resources {
+		if r.Skipped {
+			skipped.add(i, r)
+		}
+	}
+	missing(x.ids, skipped.ids)
+	missing(x.symbols, skipped.symbols)
+	missing(x.loops, skipped.loops)
+	missing(x.names, skipped.names)
 	return x
+}
+
+func missing[V any](to, from map[string]V) {
+	for k, v := range from {
+		if _, ok := to[k]; !ok {
+			to[k] = v
+		}
+	}
+}
+
+func (x *index) add(i int, r *Resource) {
+	put := func(m map[string][]int, key string) { m[strings.ToLower(key)] = append(m[strings.ToLower(key)], i) }
+	if !r.ID.IsRoot() {
+		x.ids[r.ID.Key()] = i
+	}
+	if r.Symbol != "" {
+		put(x.symbols, r.Symbol)
+	}
+	if r.Loop != "" {
+		put(x.loops, r.Loop)
+		if r.Symbol != "" {
+			put(x.symbols, fmt.Sprintf("%s[%d]", r.Symbol, r.round))
+		}
+	}
+	put(x.names, r.Name)
+	put(x.names, string(r.Type)+"/"+r.Name)
 }
 
 // find is the resources that a name means: a symbolic name, an id, "Type/name" in

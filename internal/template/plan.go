@@ -56,6 +56,7 @@ type Resource struct {
 	Nested *Plan
 
 	node      Value
+	round     int // of the loop
 	frame     *frame
 	depends   []Value // dependsOn as written
 	depPath   string

@@ -83,7 +83,7 @@ func (p *Plan) declareOne(node Value, path, symbol string, parent *Resource, loo
 		if r == nil {
 			continue
 		}
-		r.Loop = name
+		r.Loop, r.round = name, i
 		if batch > 0 && i >= batch {
 			from := (i/batch - 1) * batch
 			r.after = append(r.after, rounds[min(from, len(rounds)):min(from+batch, len(rounds))]...)

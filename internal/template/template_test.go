@@ -101,6 +101,11 @@ func TestExpand(t *testing.T) {
 			{"type":"Microsoft.Authorization/locks","name":"m","scope":"[format('A.B/c/{0}', 'yes')]","apiVersion":"2024-01-01"}]`, `{}`, []string{
 			`A.B/c/no [] skipped {}`, `A.B/c/no/d/x [0] skipped {}`, `A.B/c/yes [] {}`, `A.B/c/yes/d/x [2] {}`,
 			`A.B/c/yes/providers/Microsoft.Authorization/locks/l [0 2] {}`, `A.B/c/yes/providers/Microsoft.Authorization/locks/m [] {}`}},
+		{"two declarations, one condition holds", `"resources":[
+			{"type":"A.B/c","name":"x","apiVersion":"2024-01-01","condition":true,"properties":{"v":1}},
+			{"type":"A.B/c","name":"x","apiVersion":"2024-01-01","condition":false,"properties":{"v":2}},
+			{"type":"A.B/d","name":"d","apiVersion":"2024-01-01","dependsOn":["x","[resourceId('A.B/c','x')]"]}]`, `{}`, []string{
+			`A.B/c/x [] {"properties":{"v":1}}`, `A.B/c/x [] skipped {"properties":{"v":2}}`, `A.B/d/d [0] {}`}},
 		{"reference makes an order", `"resources":[
 			{"type":"A.B/d","name":"after","apiVersion":"2024-01-01","properties":{"p":"[reference(resourceId('A.B/c','c'),'2024-01-01','Full').identity.principalId]","q":"[if(true(), 'x', reference('e').y)]"}},
 			{"type":"A.B/c","name":"c","apiVersion":"2024-01-01"},{"type":"A.B/e","name":"e","apiVersion":"2024-01-01"}]`, `{}`, []string{

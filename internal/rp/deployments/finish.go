@@ -118,6 +118,12 @@ func (r *run) fail(ctx context.Context, e *arm.Error) error {
 }
 
 func (r *run) canceled(ctx context.Context) error {
+	now := r.w.Now()
+	for i := range r.st.Steps {
+		if s := &r.st.Steps[i]; s.State == asked || s.State == running {
+			s.State, s.End = canceled, &now
+		}
+	}
 	return r.close(ctx, func(d *provider.Draft) {
 		d.Set("properties.error", &arm.Error{Code: "DeploymentCanceled", Target: r.w.Doc.ID, Message: "The deployment was canceled. What it had made stays."})
 		d.Cancel()

@@ -40,13 +40,13 @@ func read(body json.RawMessage) (request, []*arm.Error) {
 	bad := func(code, target, format string, args ...any) {
 		errs = append(errs, arm.BadRequest(code, target, format, args...))
 	}
-	for path, why := range map[string]string{
-		"properties.templateLink":      "linked templates and template specs are not supported here: send the template itself in properties.template",
-		"properties.parametersLink":    "linked parameters are not supported here: send them in properties.parameters",
-		"properties.onErrorDeployment": "rolling back to another deployment is not supported here: leave onErrorDeployment out",
+	for _, no := range []struct{ path, why string }{
+		{"properties.templateLink", "linked templates and template specs are not supported here: send the template itself in properties.template"},
+		{"properties.parametersLink", "linked parameters are not supported here: send them in properties.parameters"},
+		{"properties.onErrorDeployment", "rolling back to another deployment is not supported here: leave onErrorDeployment out"},
 	} {
-		if _, ok := arm.Get(body, path); ok {
-			bad("NotSupported", path, "The request cannot be served: %s.", why)
+		if _, ok := arm.Get(body, no.path); ok {
+			bad("NotSupported", no.path, "The request cannot be served: %s.", no.why)
 		}
 	}
 	switch {

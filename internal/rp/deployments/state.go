@@ -45,7 +45,8 @@ const (
 	running   = "Running"
 	succeeded = "Succeeded"
 	failed    = "Failed"
-	skipped   = "Skipped" // its condition is false, or it is only referred to
+	canceled  = "Canceled" // the deployment was, while the provider worked
+	skipped   = "Skipped"  // its condition is false, or it is only referred to
 )
 
 func (st step) done() bool { return st.State == succeeded || st.State == skipped }

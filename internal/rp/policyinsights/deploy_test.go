@@ -4,13 +4,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"hallmark.dev/hallmark/internal/admission"
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/assignment"
+	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/provider/providertest"
+	"hallmark.dev/hallmark/internal/rp/authorization"
+	"hallmark.dev/hallmark/internal/rp/deployments"
+	"hallmark.dev/hallmark/internal/rp/policyinsights"
+	"hallmark.dev/hallmark/internal/secret"
 	"hallmark.dev/hallmark/internal/store"
+	"hallmark.dev/hallmark/internal/store/mem"
 )
 
 // agentRule installs an extension on machines that have none.
@@ -145,4 +153,99 @@ func TestRemediationWithoutIdentity(t *testing.T) {
 	if !strings.Contains(string(raw), "PolicyAssignmentWithoutIdentity") {
 		t.Errorf("%s", raw)
 	}
+}
+
+// frozen is a server without controllers, and nobody evaluates in the background.
+func frozen(t *testing.T, db *mem.Store) *providertest.Server {
+	t.Helper()
+	key, err := secret.Open(t.TempDir() + "/key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := assignment.New(db, nil)
+	engine := compliance.New(compliance.Config{Store: db, Index: index})
+	return providertest.Start(t, providertest.WithStore(db), providertest.WithoutControllers(), providertest.WithAdmitter(admission.New(admission.Config{Store: db, Index: index})),
+		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), machines(), deployments.New(deployments.Config{Sealer: key}),
+			policyinsights.New(policyinsights.Config{TenantID: "t", Engine: engine, Index: index})))
+}
+
+// killEverywhere lets a controller work on a key, kills the process at each of its
+// commits, before or after its effect, starts it again and checks how things are.
+func killEverywhere(t *testing.T, name string, prepare func(t *testing.T, s *providertest.Server) (key string), check func(t *testing.T, s *providertest.Server)) {
+	for _, fate := range []mem.Fault{mem.FailNotApplied, mem.FailApplied} {
+		for at := 1; ; at++ {
+			db := mem.New()
+			s := frozen(t, db)
+			key := prepare(t, s)
+			var mu sync.Mutex
+			passed := 0
+			db.SetFault(func(int) mem.Fault {
+				mu.Lock()
+				defer mu.Unlock()
+				switch passed++; {
+				case passed < at:
+					return mem.None
+				case passed == at:
+					return fate
+				}
+				return mem.FailNotApplied
+			})
+			for _, c := range s.Pipeline.Controllers() {
+				for i := 0; i < 4 && c.Name == name; i++ {
+					_, _ = c.Reconcile(t.Context(), key)
+				}
+			}
+			db.SetFault(nil)
+			if passed < at {
+				if at < 3 {
+					t.Fatalf("only %d commits", passed)
+				}
+				break
+			}
+			t.Run(fmt.Sprintf("%s commit %d", map[mem.Fault]string{mem.FailNotApplied: "before", mem.FailApplied: "after"}[fate], at), func(t *testing.T) {
+				providertest.RunToRest(t, s)
+				check(t, s)
+			})
+		}
+	}
+}
+
+func agentOnce(t *testing.T, s *providertest.Server) {
+	t.Helper()
+	eventually(t, "the agent is installed", func() bool { return hasAgent(t, s, "a") })
+	docs, err := store.List(t.Context(), s.Store, store.Query{Type: "Microsoft.Resources/deployments"})
+	if err != nil || len(docs) != 1 {
+		t.Errorf("%d deployments: %v", len(docs), err)
+	}
+}
+
+func TestDeployKilledAnywhere(t *testing.T) {
+	killEverywhere(t, "deployIfNotExists", func(t *testing.T, s *providertest.Server) string {
+		assignAgent(t, s, withIdentity)
+		do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+		docs, err := store.List(t.Context(), s.Store, store.Query{Type: admission.TypeDue})
+		if err != nil || len(docs) != 1 {
+			t.Fatalf("%d are due: %v", len(docs), err)
+		}
+		return docs[0].Key
+	}, func(t *testing.T, s *providertest.Server) {
+		agentOnce(t, s)
+		eventually(t, "nothing is due", func() bool { return dues(t, s) == 0 })
+	})
+}
+
+func TestRemediationKilledAnywhere(t *testing.T) {
+	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
+	killEverywhere(t, "Microsoft.PolicyInsights/remediations", func(t *testing.T, s *providertest.Server) string {
+		do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+		assignAgent(t, s, withIdentity)
+		query(t, s, subscription(), latest) // evaluates
+		do(t, s, "PUT", id, `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/agent"}}`, 201)
+		return strings.ToLower(id)
+	}, func(t *testing.T, s *providertest.Server) {
+		eventually(t, "the remediation succeeds", func() bool {
+			return arm.GetString(do(t, s, "GET", id, "", 200), "properties.provisioningState") == "Succeeded"
+		})
+		agentOnce(t, s)
+	})
 }
