@@ -54,7 +54,7 @@ func registered(t testing.TB) map[string]provider.Provider {
 	networks := network.Config{Prefix: netip.MustParsePrefix("10.9.0.0/24")}
 	return map[string]provider.Provider{
 		"authorization":     authorization.New(authorization.Config{}),
-		"compute":           compute.New(compute.Config{Locations: []string{providertest.Location, providertest.Location2}, Catalogue: shelf{}, Memory: 1 << 20, Sealer: sealer}),
+		"compute":           compute.New(compute.Config{Locations: []string{providertest.Location, providertest.Location2}, Catalogue: shelf{}, Memory: 1 << 20, Secrets: sealer}),
 		"control":           control.New(control.Config{}),
 		"deployments":       deployments.New(deployments.Config{Sealer: sealer}),
 		"gallery":           gallery.New(gallery.Config{Locations: []string{providertest.Location, providertest.Location2}}),
