@@ -3,7 +3,6 @@ package template
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // Clean turns what ARM accepts as JSON into strict JSON whose tokens stand in the
@@ -123,6 +122,3 @@ func (c *cleaner) text(quote byte) {
 	c.last = len(c.out) - 1
 	c.put(strings.Repeat("\n", lines))
 }
-
-// valid says whether the text can be a template at all, before it is taken apart.
-func valid(text string) bool { return utf8.ValidString(text) }

@@ -3,7 +3,9 @@ package template
 import (
 	"fmt"
 	"strings"
+	"sync"
 
+	"hallmark.dev/hallmark/internal/expr"
 	"hallmark.dev/hallmark/internal/expr/value"
 )
 
@@ -227,7 +229,7 @@ func (p *Plan) nest(r *Resource, depth *int) {
 }
 
 func (p *Plan) nestInner(r *Resource, ctx *Context, t Value, path string, depth *int) {
-	nested, err := parseNode(&report{text: p.scope.text}, t, path, newPrograms())
+	nested, err := parseNode(&report{text: p.scope.text}, t, path, &sync.Map{})
 	if problems, bad := err.(Problems); bad { //nolint:errorlint // parseNode returns nothing else
 		p.scope.problems = append(p.scope.problems, problems...)
 		return
@@ -275,22 +277,29 @@ func (p *Plan) nestedParameters(r *Resource, t *Template, given Value) Value {
 // secure parameter. Only a template that the outer one has evaluated can have any.
 func Hide(body Value, secrets []string) Value {
 	properties := get(body, "properties")
-	t := get(properties, "template")
-	if len(secrets) == 0 || t.Kind() != value.Object || isInner(properties) {
+	if len(secrets) == 0 || isInner(properties) {
 		return body
+	}
+	return with(body, "properties", hideIn(properties, secrets))
+}
+
+// hideIn hides the secrets in the template of a nested deployment's properties.
+func hideIn(properties Value, secrets []string) Value {
+	t := get(properties, "template")
+	if t.Kind() != value.Object {
+		return properties
 	}
 	h := hider{secrets: secrets}
-	t = h.hide(t)
-	if len(h.texts) == 0 {
-		return body
+	if t = h.hide(t); len(h.texts) == 0 {
+		return properties
 	}
-	declared, given := value.FromFields(nil), value.FromFields(nil)
+	declared, given := get(t, "parameters"), get(properties, "parameters")
 	for i, s := range h.texts {
 		declared = declared.With(h.name(i), object("type", "secureString"))
 		given = given.With(h.name(i), object("value", s))
 	}
-	properties = with(with(properties, "template", t.With("parameters", declared)), "parameters", given)
-	return with(body, "properties", with(properties, "expressionEvaluationOptions", object("scope", "inner")))
+	properties = with(with(properties, "template", with(t, "parameters", declared)), "parameters", given)
+	return with(properties, "expressionEvaluationOptions", object("scope", "inner"))
 }
 
 // with is With that finds the member whatever the case of its name.
@@ -313,12 +322,7 @@ func (h *hider) name(i int) string { return fmt.Sprintf("outerSecret%d", i) }
 func (h *hider) hide(v Value) Value {
 	switch v.Kind() {
 	case value.String:
-		for _, s := range h.secrets {
-			if strings.Contains(v.Str(), s) {
-				h.texts = append(h.texts, strings.TrimPrefix(v.Str(), escape(v.Str())))
-				return text("[parameters('" + h.name(len(h.texts)-1) + "')]")
-			}
-		}
+		return h.text(v)
 	case value.Array:
 		elems := make([]Value, v.Len())
 		for i, e := range v.Elems() {
@@ -326,19 +330,28 @@ func (h *hider) hide(v Value) Value {
 		}
 		return value.FromSlice(elems)
 	case value.Object:
+		if isInner(v) { // a deployment in it has parameters of its own, which get theirs from here
+			v = hideIn(v, h.secrets)
+		}
 		fields := make([]value.Field, v.Len())
 		for i := range fields {
-			fields[i] = value.Field{Key: v.Key(i), Value: h.hide(v.At(i))}
+			fields[i] = value.Field{Key: v.Key(i), Value: v.At(i)}
+			if !innerTemplate(v, v.Key(i)) {
+				fields[i].Value = h.hide(v.At(i))
+			}
 		}
 		return value.FromFields(fields)
 	}
 	return v
 }
 
-// escape is the bracket that escaped has put before a text.
-func escape(s string) string {
-	if strings.HasPrefix(s, "[[") {
-		return "["
+func (h *hider) text(v Value) Value {
+	for _, s := range h.secrets {
+		if strings.Contains(v.Str(), s) {
+			// A text that escaped has given a bracket stands for one without.
+			h.texts = append(h.texts, expr.Unescape(v.Str()))
+			return text("[parameters('" + h.name(len(h.texts)-1) + "')]")
+		}
 	}
-	return ""
+	return v
 }

@@ -3,7 +3,6 @@ package template
 import (
 	"slices"
 	"strings"
-	"sync"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/expr/value"
@@ -55,15 +54,15 @@ type Resource struct {
 	// other resources.
 	Nested *Plan
 
-	node      Value
-	round     int // of the loop
-	frame     *frame
-	depends   []Value // dependsOn as written
-	depPath   string
-	parent    *Resource // that it is declared in
-	after     []*Resource
-	deployed  arm.ID // scope of the deployment that it belongs to
-	nestedIDs arm.ID // scope of the nested deployment
+	node     Value
+	round    int // of the loop
+	frame    *frame
+	depends  []Value // dependsOn as written
+	depPath  string
+	parent   *Resource // that it is declared in
+	after    []*Resource
+	deployed arm.ID // scope of the deployment that it belongs to
+	base     arm.ID // what type and name hang on
 }
 
 // Document is the resource as policies see it: its body with id, name and type.
@@ -279,6 +278,3 @@ func appendTexts(all []string, v Value) []string {
 	}
 	return all
 }
-
-// newPrograms is an empty cache of compiled expressions.
-func newPrograms() *sync.Map { return &sync.Map{} }

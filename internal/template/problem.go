@@ -8,12 +8,8 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 )
 
-// Codes of problems, as ARM writes them.
-const (
-	CodeInvalidTemplate   = "InvalidTemplate"
-	CodeInvalidParameters = "InvalidTemplate" // ARM has no code of its own for them
-	CodeNotSupported      = "NotSupported"
-)
+// CodeInvalidTemplate is ARM's code of every problem, with parameters too.
+const CodeInvalidTemplate = "InvalidTemplate"
 
 // Problem is one thing that is wrong with a template or its parameters.
 type Problem struct {

@@ -190,7 +190,7 @@ func (r *Resource) identify() {
 		r.frame.open = false
 		return
 	}
-	base, ok := r.base()
+	base, ok := r.findBase()
 	if !ok {
 		return
 	}
@@ -199,18 +199,18 @@ func (r *Resource) identify() {
 		s.add(r.node, r.Path, "%v", message(err))
 		return
 	}
-	r.ID, r.nestedIDs = id, base
+	r.ID, r.base = id, base
 	if strings.Contains(strings.ToLower(string(r.Type)), "/providers/") {
 		r.Type = id.Type() // an extension, named in the old way
 	}
 }
 
-// base is the scope that the resource hangs on.
-func (r *Resource) base() (arm.ID, bool) {
+// findBase is the scope that the resource hangs on.
+func (r *Resource) findBase() (arm.ID, bool) {
 	s := r.frame.scope
 	base := r.deployed
 	if r.parent != nil {
-		base = r.parent.nestedIDs
+		base = r.parent.base
 	}
 	sub, group := r.text("subscriptionId", false), r.text("resourceGroup", false)
 	at := r.text("scope", false)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"hallmark.dev/hallmark/internal/expr"
 	"hallmark.dev/hallmark/internal/expr/value"
@@ -44,7 +45,7 @@ func Parse(text string) (*Template, error) {
 		r.addAt(0, "", "the template has %d bytes; at most %d are possible", len(text), MaxSize)
 		return nil, r.err()
 	}
-	if !valid(text) {
+	if !utf8.ValidString(text) {
 		r.addAt(0, "", "the template is not valid UTF-8")
 		return nil, r.err()
 	}

@@ -272,6 +272,37 @@ func TestNested(t *testing.T) {
 	}
 }
 
+// A secret that an outer template writes into nested ones, however deep, is passed on
+// as a secure parameter.
+func TestHide(t *testing.T) {
+	nest := func(resources string) string {
+		return `{"type":"Microsoft.Resources/deployments","name":"n","apiVersion":"1","properties":{"mode":"Incremental","template":{"$schema":"x","contentVersion":"1.0.0.0","resources":[` + resources + `]}}}`
+	}
+	p := mustExpand(t, `"parameters":{"p":{"type":"secureString"}},"resources":[`+nest(nest(`{"type":"A.B/c","name":"c","apiVersion":"1","properties":{"s":"[concat('[is ',parameters('p'))]"}}`))+`]`, `{"p":"hunter2"}`)
+	outer := Hide(p.Resources[0].Body, p.Secrets())
+	for range 2 {
+		properties := get(outer, "properties")
+		if strings.Contains(get(properties, "template").JSON(), "hunter2") {
+			t.Fatalf("the template shows the secret: %s", outer.JSON())
+		}
+		given, err := ParameterValues(get(properties, "parameters"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tpl, err := Parse(get(properties, "template").JSON())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err = tpl.Expand(testContext(), given); err != nil {
+			t.Fatal(err)
+		}
+		outer = p.Resources[0].Body
+	}
+	if got := outer.JSON(); got != `{"properties":{"s":"[is hunter2"}}` {
+		t.Errorf("the resource is %s", got)
+	}
+}
+
 func TestPartial(t *testing.T) {
 	ctx := Context{Scope: arm.ResourceGroupID("s", "rg"), Partial: true}
 	tpl := parsed(t, `"parameters":{"name":{"type":"string"},"n":{"type":"int"}},"variables":{"v":"[parameters('name')]"},"resources":[

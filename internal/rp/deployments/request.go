@@ -67,7 +67,7 @@ func read(body json.RawMessage) (request, []*arm.Error) {
 			given, err = template.ParameterValues(given)
 		}
 		if err != nil {
-			bad(template.CodeInvalidParameters, "properties.parameters", "Deployment template validation failed: '%v'.", err)
+			bad(template.CodeInvalidTemplate, "properties.parameters", "Deployment template validation failed: '%v'.", err)
 		}
 		r.parameters = given
 	}
