@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -231,5 +232,27 @@ func TestTheSDKAsksAndPages(t *testing.T) {
 	}
 	if _, err := client.Resources(t.Context(), armresourcegraph.QueryRequest{Query: to.Ptr("Resources | frob")}, nil); err == nil || !strings.Contains(err.Error(), "ParserFailure") {
 		t.Errorf("a wrong query: %v", err)
+	}
+}
+
+// TestTheDocumentsExamplesRun runs what docs/graph.md shows.
+func TestTheDocumentsExamplesRun(t *testing.T) {
+	raw, err := os.ReadFile("../../../docs/graph.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := estate(t, mem.New())
+	blocks := strings.Split(string(raw), "```kusto\n")[1:]
+	if len(blocks) < 7 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	for _, b := range blocks {
+		query, _, _ := strings.Cut(b, "```")
+		ask(t, s, "", query)
+	}
+	for name := range strings.FieldsSeq("join lookup mv-expand mv-apply parse evaluate render search find make-series sample") {
+		if status, _, body := s.Do(t, "POST", "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{"query": "Resources | " + name + " x"}); status != 400 || !strings.Contains(string(body), `"token":"`+name+`"`) {
+			t.Errorf("%s: %d: %s", name, status, body)
+		}
 	}
 }
