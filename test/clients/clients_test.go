@@ -38,6 +38,7 @@ func TestAzureCLI(t *testing.T) {
 	}{
 		{"accounts and groups", s.accounts},
 		{"policy", s.policy},
+		{"graph", s.graph},
 		{"golden image", s.goldenImage},
 		{"gallery", s.gallery},
 		{"seed commands", s.seeds},

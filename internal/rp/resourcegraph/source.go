@@ -136,6 +136,7 @@ type reading struct {
 	// What repeats from row to row, with what was made of it.
 	typ            arm.Type
 	shown          string
+	held           map[bool]bool // whether the table has the type, with and without a location
 	sub, group     string
 	lowGroup       string
 	subID, groupID []byte
@@ -154,7 +155,7 @@ func (r *reading) record(b *batch, i int) (*kql.Record, bool) {
 	id := b.bytes(row.id)
 	r.place(id, row.typ)
 	s := r.source
-	if r.sub != "" && !s.scopes.all && !s.scopes.has[strings.ToLower(r.sub)] || !holds(r.table, s.call, row.typ, row.location) || !r.mine(id) {
+	if r.sub != "" && !s.scopes.all && !s.scopes.has[strings.ToLower(r.sub)] || !r.held[row.location != ""] || !r.mine(id) {
 		return nil, false
 	}
 	text := r.rec.Text
@@ -185,6 +186,7 @@ func (r *reading) mine(id []byte) bool {
 func (r *reading) place(id []byte, typ arm.Type) {
 	if typ != r.typ {
 		r.typ, r.shown = typ, shownType(typ)
+		r.held = map[bool]bool{true: holds(r.table, r.source.call, typ, "somewhere"), false: holds(r.table, r.source.call, typ, "")}
 	}
 	sub, rest := segment(id, "/subscriptions/")
 	group, _ := segment(rest, "/resourcegroups/")
