@@ -42,6 +42,9 @@ func (f *frame) copies(l Value, name, path string) Value {
 	}
 	var elems []Value
 	for i := range count {
+		if f.left.bytes < 0 {
+			break
+		}
 		g := *f
 		g.loops = append(append([]loop(nil), f.loops...), loop{name: name, index: i, open: open})
 		elems = append(elems, g.tree(get(l, "input"), join(path, "input")))

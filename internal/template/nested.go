@@ -202,33 +202,37 @@ func escaped(v Value) Value {
 // nest expands a nested deployment as far as it is known, for those who look at a
 // plan before it runs. The nested deployment itself expands it again, with all
 // that is known by then.
-func (p *Plan) nest(r *Resource, depth *int) {
+func (p *Plan) nest(r *Resource) {
 	properties := get(r.node, "properties")
 	t := get(properties, "template")
 	if !r.Type.Equal(TypeDeployment) || r.Skipped || r.Existing || t.Kind() != value.Object || r.ID.IsRoot() {
 		return
 	}
-	if *depth++; *depth > maxNesting {
+	left := p.scope.left
+	if left.resources > maxExpanded {
+		return // the nested deployment will be looked at by itself
+	}
+	if left.depth++; left.depth > maxNesting {
 		p.scope.add(r.node, r.Path, "deployments are nested more than %d deep", maxNesting)
-		*depth--
+		left.depth--
 		return
 	}
-	defer func() { *depth-- }()
+	defer func() { left.depth-- }()
 	ctx := *p.scope.ctx
 	ctx.Partial = true
 	path := join(r.Path, "properties.template")
 	if isInner(properties) {
-		p.nestInner(r, &ctx, t, path, depth)
+		p.nestInner(r, &ctx, t, path)
 		return
 	}
 	s := *p.scope
 	s.ctx, s.resources, s.plan = &ctx, nil, nil
 	nested := &Plan{Scope: r.ID.Scope(), scope: &s, path: path, loops: r.frame.loops}
-	nested.expandResources(get(t, "resources"), join(path, "resources"), depth)
+	nested.expandResources(get(t, "resources"), join(path, "resources"))
 	r.Nested = nested
 }
 
-func (p *Plan) nestInner(r *Resource, ctx *Context, t Value, path string, depth *int) {
+func (p *Plan) nestInner(r *Resource, ctx *Context, t Value, path string) {
 	nested, err := parseNode(&report{text: p.scope.text}, t, path, &sync.Map{})
 	if problems, bad := err.(Problems); bad { //nolint:errorlint // parseNode returns nothing else
 		p.scope.problems = append(p.scope.problems, problems...)
@@ -240,7 +244,7 @@ func (p *Plan) nestInner(r *Resource, ctx *Context, t Value, path string, depth 
 	}
 	given := get(get(r.Body, "properties"), "parameters")
 	values := p.nestedParameters(r, nested, given)
-	r.Nested = nested.expand(ctx, p.scope.report, values, path, depth)
+	r.Nested = nested.expand(ctx, p.scope.report, values, path, p.scope.left)
 }
 
 // nestedParameters are those that are known; what is not given at all is reported.

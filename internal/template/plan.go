@@ -81,12 +81,12 @@ func (r *Resource) Document() Value {
 // reported at once, as Problems.
 func (t *Template) Expand(ctx Context, parameters Value) (*Plan, error) {
 	r := &report{text: t.text}
-	p := t.expand(&ctx, r, parameters, "", new(int))
+	p := t.expand(&ctx, r, parameters, "", &limits{bytes: maxProduced})
 	return p, r.err()
 }
 
-func (t *Template) expand(ctx *Context, r *report, parameters Value, path string, depth *int) *Plan {
-	s := newScope(t, ctx, r)
+func (t *Template) expand(ctx *Context, r *report, parameters Value, path string, left *limits) *Plan {
+	s := newScope(t, ctx, r, left)
 	p := &Plan{Scope: ctx.Scope, scope: s, path: path}
 	p.bind(parameters)
 	s.readVariables(path)
@@ -102,14 +102,13 @@ func (t *Template) expand(ctx *Context, r *report, parameters Value, path string
 	for key := range s.declared {
 		s.evaluated(key, 0)
 	}
-	p.expandResources(get(t.root, "resources"), join(path, "resources"), depth)
+	p.expandResources(get(t.root, "resources"), join(path, "resources"))
 	return p
 }
 
-func newScope(t *Template, ctx *Context, r *report) *scope {
-	budget := maxProduced
+func newScope(t *Template, ctx *Context, r *report, left *limits) *scope {
 	return &scope{t: t, ctx: ctx, report: r, values: map[string]Value{}, declared: map[string]Value{}, paths: map[string]string{},
-		known: map[string]variable{}, evaluating: map[string]bool{}, budget: &budget}
+		known: map[string]variable{}, evaluating: map[string]bool{}, left: left}
 }
 
 // bind checks the given parameters and evaluates the defaults of the others.
@@ -181,8 +180,7 @@ func (s *scope) fallback(d *Parameter) {
 // at the same time.
 func (f *frame) later(rt Runtime) *frame {
 	s := *f.scope
-	budget := maxProduced
-	s.report, s.budget, s.evaluating = &report{text: f.text}, &budget, map[string]bool{}
+	s.report, s.left, s.evaluating = &report{text: f.text}, &limits{bytes: maxProduced}, map[string]bool{}
 	g := *f
 	g.scope, g.runtime, g.open = &s, rt, false
 	return &g

@@ -13,15 +13,19 @@ const TypeDeployment arm.Type = "Microsoft.Resources/deployments"
 // maxNesting is how deep deployments may be nested in one template.
 const maxNesting = 5
 
+// maxExpanded is about how many resources are expanded with all nested deployments.
+const maxExpanded = 10 * MaxResources
+
 // expandResources makes the resources of a node: an array, or an object of symbolic
 // names.
-func (p *Plan) expandResources(node Value, path string, depth *int) {
+func (p *Plan) expandResources(node Value, path string) {
 	p.declare(node, path, nil, p.loops)
 	if len(p.Resources) > MaxResources {
 		p.scope.add(node, path, "the template has more than %d resources", MaxResources)
 		p.Resources = nil
 		return
 	}
+	p.scope.left.resources += len(p.Resources)
 	p.names = p.index()
 	p.scope.resources, p.scope.plan = p.names.find, p
 	for _, r := range p.Resources {
@@ -29,7 +33,7 @@ func (p *Plan) expandResources(node Value, path string, depth *int) {
 		f := *r.frame
 		r.Body = f.body(r)
 		r.Open = f.open
-		p.nest(r, depth)
+		p.nest(r)
 	}
 	p.checkUnique()
 	p.link()

@@ -22,7 +22,7 @@ type scope struct {
 	known      map[string]variable // variables evaluated so far
 	resources  func(string) []int  // finds resources of the plan by any name; nil while there are none
 	plan       *Plan               // that resources finds them in
-	budget     *int                // what expressions may still produce, in bytes, shared by all scopes
+	left       *limits             // shared by the scopes of nested templates
 	evaluating map[string]bool     // variables in progress
 }
 
@@ -31,6 +31,13 @@ type variable struct {
 	value Value
 	open  bool // depends on what is not known
 	err   error
+}
+
+// limits is what an expansion may still do.
+type limits struct {
+	bytes     int // that may still be produced
+	depth     int // of nested deployments
+	resources int // expanded so far
 }
 
 // maxProduced bounds what all expressions of a template may produce together.
@@ -275,7 +282,7 @@ func (f *frame) run(text string) (Value, error) {
 	if out.IsUndefined() {
 		return Value{}, &expr.Error{Text: text, Reason: "the expression has no value: a property that it names does not exist"}
 	}
-	if *f.budget -= size(out, *f.budget); *f.budget < 0 {
+	if f.left.bytes -= size(out, f.left.bytes); f.left.bytes < 0 {
 		return Value{}, errTooMuch
 	}
 	return out, nil
@@ -296,6 +303,12 @@ func size(v Value, most int) int {
 // tree evaluates all expressions in a value. Problems go to the report; what is not
 // known stays as it is written, and f.open says so.
 func (f *frame) tree(v Value, path string) Value {
+	if f.left.bytes -= 16 + len(v.Str()); f.left.bytes < 0 {
+		if f.left.bytes+16+len(v.Str()) >= 0 {
+			f.add(v, path, "%v", errTooMuch)
+		}
+		return value.NullValue
+	}
 	switch v.Kind() {
 	case value.String:
 		return f.leaf(v, path)

@@ -344,6 +344,21 @@ func TestExpansionIsBounded(t *testing.T) {
 	}
 }
 
+// Loops in loops, and nested deployments in loops, end in a problem, not in memory.
+func TestLoopsAreBounded(t *testing.T) {
+	loops := `{"copy":[{"name":"a","count":800,"input":{"copy":[{"name":"b","count":800,"input":{"copy":[{"name":"c","count":800,"input":"x"}]}}]}}]}`
+	if _, err := expanded(t, `"resources":[{"type":"A.B/c","name":"c","apiVersion":"1","properties":`+loops+`}]`, `{}`); err == nil || !strings.Contains(err.Error(), "expands to more than") {
+		t.Errorf("loops in loops: %v", err)
+	}
+	many := func(inner string) string {
+		return `{"type":"Microsoft.Resources/deployments","name":"[concat('n',copyIndex())]","apiVersion":"1","copy":{"name":"l","count":100},"properties":{"mode":"Incremental","expressionEvaluationOptions":{"scope":"inner"},"template":{"$schema":"x","contentVersion":"1.0.0.0","resources":[` + inner + `]}}}`
+	}
+	p, err := expanded(t, `"resources":[`+many(many(many(`{"type":"A.B/c","name":"c","apiVersion":"1"}`)))+`]`, `{}`)
+	if err != nil || len(p.Resources) != 100 {
+		t.Errorf("deployments in deployments: %v", err)
+	}
+}
+
 func FuzzTemplate(f *testing.F) {
 	f.Add(head+`"resources":[{"type":"A.B/c","name":"[concat('a',copyIndex())]","apiVersion":"1","copy":{"name":"l","count":2},"dependsOn":["x"]}]}`, `{"a":{"value":1}}`)
 	f.Add(head+`"parameters":{"p":{"type":"string","defaultValue":"[newGuid()]"}},"variables":{"copy":[{"name":"b","count":2,"input":"[copyIndex('b')]"}]},"resources":{"s":{"type":"Microsoft.Resources/deployments","name":"n","apiVersion":"1","properties":{"mode":"Incremental","template":{"resources":[]}}}}}`, `{}`)
