@@ -199,6 +199,38 @@ func TestPolicyService(t *testing.T) {
 	}
 }
 
+// An assignment in a file may name its definition by a path beside it, by a name among
+// definitions that are not stored, or by what is stored.
+func TestPolicyWhatIfFromAFile(t *testing.T) {
+	s := newShell(t)
+	s.estate()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("teams.json", `{"name":"teams","properties":{"parameters":{"team":{"type":"String"}},"policyRule":{"if":{"allOf":[{"field":"type","equals":"Microsoft.Compute/virtualMachines"},
+		{"field":"tags['team']","equals":"[parameters('team')]"}]},"then":{"effect":"deny"}}}}`)
+	for _, definition := range []string{"teams.json", "teams"} {
+		file := write("assignment.json", `{"properties":{"policyDefinitionId":"`+definition+`","parameters":{"team":{"value":"web"}}}}`)
+		with := []string{}
+		if definition == "teams" {
+			with = []string{"--with", dir}
+		}
+		out := s.run(0, append([]string{"policy", "what-if", "--assignment", file}, with...)...)
+		s.has(out, "of 2 resources", "1 would be non-compliant", "deny    rogue-1")
+		s.has(s.run(0, append([]string{"policy", "what-if", "--assignment", file, "--params", "team=shop"}, with...)...), "deny    web-1")
+		s.has(s.run(0, append([]string{"policy", "what-if", "--assignment", file, "--not-scope", providertest.ResourceGroup}, with...)...), "of 0 resources")
+		s.run(ExitFailed, append([]string{"policy", "what-if", "--assignment", file, "--params", "nothing=1"}, with...)...)
+	}
+	s.run(ExitNothing, "policy", "what-if", "--assignment", write("none.json", `{"properties":{"policyDefinitionId":"nowhere"}}`))
+	s.run(ExitUsage, "policy", "what-if", "--assignment", write("empty.json", `{}`))
+	s.run(ExitUsage, "policy", "what-if")
+}
+
 // Everything that is wrong is said at once, and nothing is stored.
 func TestPolicyImportRefusesAsAWhole(t *testing.T) {
 	s := newShell(t)
