@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"time"
 
 	"hallmark.dev/hallmark/internal/base"
+	"hallmark.dev/hallmark/internal/metadata"
 	"hallmark.dev/hallmark/internal/network"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/compute"
@@ -79,4 +82,16 @@ func replicas(regions []*region.Region) host.Replicas {
 		all[r.Name()] = r
 	}
 	return all
+}
+
+// serveMachines answers machines that ask for tokens of their identities. A host on
+// which that is impossible runs machines all the same.
+func (s *server) serveMachines(ctx context.Context) error {
+	at := netip.AddrPortFrom(s.network.Config().Gateway(), network.MetadataPort).String()
+	l, err := net.Listen("tcp4", at)
+	if err != nil {
+		s.log.Error("machines get no tokens: their service cannot listen", "address", at, "error", err)
+		return nil
+	}
+	return metadata.Serve(ctx, l, metadata.New(metadata.Config{Store: s.store, Directory: s.people, Issuer: s.issuer, URL: s.url, Log: s.log}))
 }

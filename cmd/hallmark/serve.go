@@ -41,6 +41,7 @@ import (
 	"hallmark.dev/hallmark/internal/rbac"
 	"hallmark.dev/hallmark/internal/region"
 	"hallmark.dev/hallmark/internal/rp/gallery"
+	"hallmark.dev/hallmark/internal/rp/managedidentity"
 	"hallmark.dev/hallmark/internal/rp/recorded"
 	"hallmark.dev/hallmark/internal/rp/resources"
 	"hallmark.dev/hallmark/internal/rp/roles"
@@ -154,14 +155,15 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.compliance = rules.engine
+	identityTypes := managedidentity.New(managedidentity.Config{TenantID: s.people.TenantID()})
 	roleTypes := roles.New(roles.Config{Index: s.access, Foreign: len(s.cfg.Issuers) > 0})
-	all, err := withRecorded(slices.Concat(built, rules.providers, []provider.Provider{roleTypes}), s.cfg.RecordedTypes)
+	all, err := withRecorded(slices.Concat(built, rules.providers, []provider.Provider{identityTypes, roleTypes}), s.cfg.RecordedTypes)
 	if err != nil {
 		return err
 	}
 	pipeline, err := provider.New(provider.Config{
 		Store: s.store, Providers: all, Admitter: rules.admitter, Log: s.log, RetryAfter: 1,
-		Authorizer: s.access, Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
+		Authorizer: s.access, TenantID: s.people.TenantID(), Locations: s.locationNames(), Aliases: recorded.Aliases(alias.Default()),
 	})
 	if err != nil {
 		return err
@@ -195,6 +197,7 @@ func (s *server) serve(ctx context.Context, pipeline *provider.Pipeline) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return frontdoor.Serve(ctx, s.listener, certificate, handler, s.log) })
 	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return s.serveMachines(ctx) })
 	group.Go(func() error { return pipeline.Housekeeping(ctx) })
 	group.Go(func() error { return s.compliance.Run(ctx) })
 	group.Go(func() error { return s.sweepImages(ctx) })

@@ -13,8 +13,14 @@ import (
 const rulesText = `add table inet {{.Mark}}
 add chain inet {{.Mark}} input { type filter hook input priority -10; policy accept; }
 add chain inet {{.Mark}} forward { type filter hook forward priority -10; policy accept; }
+add chain inet {{.Mark}} metadata { type nat hook prerouting priority -100; policy accept; }
 add chain inet {{.Mark}} postrouting { type nat hook postrouting priority 100; policy accept; }
 flush table inet {{.Mark}}
+
+# Machines find the service that gives them tokens at 169.254.169.254, and nowhere else; nobody but machines gets to it.
+add rule inet {{.Mark}} metadata iifname "{{.Bridge}}" ip saddr {{.Machines}} ip daddr 169.254.169.254 tcp dport 80 dnat ip to {{.Gateway}}:{{.Metadata}}
+add rule inet {{.Mark}} input iifname != { "{{.Bridge}}", "lo" } ip daddr {{.Gateway}} tcp dport {{.Metadata}} drop
+add rule inet {{.Mark}} input iifname "{{.Bridge}}" ip saddr {{.Machines}} ip daddr {{.Gateway}} tcp dport {{.Metadata}} ct original ip daddr 169.254.169.254 accept
 
 # Nothing in here may open a connection to the host, at any of its addresses.
 add rule inet {{.Mark}} input iifname != "{{.Mark}}*" accept
@@ -48,14 +54,20 @@ add rule bridge {{.Mark}} prerouting drop
 
 var rulesTemplate = template.Must(template.New("rules").Parse(rulesText))
 
+// MetadataPort is where, on the gateway's address, requests of machines to
+// 169.254.169.254:80 arrive. The gateway is an instance's own, so the port is free.
+const MetadataPort = 16925
+
 // Rules returns the nft script that Ensure runs. Config must be valid.
 func (c Config) Rules() string {
 	var text strings.Builder
 	data := struct {
 		Mark, Bridge    string
+		Gateway         string
+		Metadata        int
 		Machines, Steps string
 		Isolate         bool
-	}{c.mark(), c.Bridge(), c.Machines.String(), c.Steps.String(), c.Isolate}
+	}{c.mark(), c.Bridge(), c.Gateway().String(), MetadataPort, c.Machines.String(), c.Steps.String(), c.Isolate}
 	if err := rulesTemplate.Execute(&text, data); err != nil {
 		return "" // cannot be: a builder does not fail and the fields exist
 	}

@@ -109,6 +109,9 @@ func removeAll(tx store.Tx, d *store.Document, now time.Time) error {
 		if err := operation.EndAll(tx, b.Operations, now, operation.Removed); err != nil {
 			return err
 		}
+		if err := forgetIdentity(tx, b); err != nil {
+			return err
+		}
 		if err := tx.Delete(b.Key, b.Revision); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type Config struct {
 	Providers  []Provider
 	Authorizer Authorizer // required: without one nothing is allowed
 	Admitter   Admitter   // nil admits everything
+	TenantID   string     // of managed identities; "" makes none
 	Locations  []string   // where resources may be; empty allows any
 	// Aliases are a namespace's policy aliases ("": of all); nil: there are none.
 	Aliases    func(namespace string) []Alias

@@ -92,6 +92,9 @@ type ResourceType struct {
 
 	Location LocationRule
 	Tags     bool // the type has tags (Location and Tags make it "tracked")
+	// Identity says that resources of the type may have a managed identity: the pipeline
+	// completes the property "identity", and makes and removes its principal.
+	Identity bool
 	// Hidden leaves the type's resources out of GET …/resources, which shows those
 	// with Tags.
 	Hidden bool

@@ -241,6 +241,9 @@ func (c *call) decide(ctx context.Context, w *Write, errs []*arm.Error) error {
 	if slices.ContainsFunc(errs, func(e *arm.Error) bool { return e.Target == "properties" }) {
 		return arm.Join(errs) // hooks may rely on an object
 	}
+	if err := c.identify(ctx, w); err != nil {
+		return err
+	}
 	if w.Type.Load != nil {
 		if err := w.Type.Load(ctx, w); err != nil {
 			return err
@@ -275,6 +278,9 @@ func (c *call) admit(ctx context.Context, w *Write, errs []*arm.Error) error {
 	}
 	if w.Action != "write" || bytes.Equal(before, w.Doc.Body) {
 		return nil
+	}
+	if err := c.identify(ctx, w); err != nil {
+		return err
 	}
 	errs = append(errs, readTags(w.Type, w.Doc)...)
 	return validate(w, errs)
@@ -321,6 +327,11 @@ func (c *call) commit(ctx context.Context, w *Write, op *running, prior func(sto
 		}
 		if w.Action == "write" && w.Type.Commit != nil {
 			if err := w.Type.Commit(tx, w); err != nil {
+				return err
+			}
+		}
+		if w.Action == "write" {
+			if err := c.keepIdentity(tx, w); err != nil {
 				return err
 			}
 		}

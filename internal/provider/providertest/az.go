@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,12 @@ func AzureCLI(t *testing.T, s *Server) CLI {
 	a.Run(t, "cloud", "register", "-n", "local", "--cloud-config", "@"+cloud)
 	a.Run(t, "cloud", "set", "-n", "local")
 	a.Run(t, "login", "--service-principal", "-u", s.AppID, "-p", s.Secret, "--tenant", s.TenantID)
+	return a
+}
+
+// With is the same CLI with more in its environment.
+func (a CLI) With(env ...string) CLI {
+	a.env = append(slices.Clone(a.env), env...)
 	return a
 }
 

@@ -159,7 +159,7 @@ func (s *Server) pipeline(t testing.TB, c config) {
 	rp := resources.New(resources.Config{TenantID: s.Directory.TenantID(),
 		Locations: []resources.Location{{Name: Location, DisplayName: "Local"}, {Name: Location2, DisplayName: "North"}}})
 	p, err := provider.New(provider.Config{Store: c.store, Providers: append([]provider.Provider{rp}, c.providers...),
-		Authorizer: s.Index, Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: c.log})
+		Authorizer: s.Index, TenantID: s.Directory.TenantID(), Admitter: c.admitter, Aliases: c.aliases, Locations: []string{Location, Location2}, Log: c.log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,6 +327,9 @@ func (s *Server) principal(t testing.TB, role string, scope arm.ID) (identity.Pr
 	s.Give(t, sp.ObjectID, role, scope)
 	return sp.Identity(s.Directory.TenantID()), secret
 }
+
+// Issuer signs the server's tokens.
+func (s *Server) Issuer() *identity.Issuer { return s.issuer }
 
 // Give gives a built-in role at a scope; "" gives nothing.
 func (s *Server) Give(t testing.TB, objectID, role string, scope arm.ID) {

@@ -62,10 +62,6 @@ func (cfg Config) defaultAssignment(w *provider.Write) (err error) {
 			missing("properties.definitionVersion", pattern)
 		}
 	}
-	if strings.EqualFold(arm.GetString(w.Doc.Body, "identity.type"), "SystemAssigned") {
-		missing("identity.principalId", guid("principal", w))
-		missing("identity.tenantId", cfg.TenantID)
-	}
 	if err != nil {
 		return err
 	}

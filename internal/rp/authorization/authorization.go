@@ -100,8 +100,8 @@ func (cfg Config) initiativeVersions() provider.ResourceType {
 func (cfg Config) assignments() provider.ResourceType {
 	return provider.ResourceType{
 		Type: assignment.TypeAssignment, Scopes: atAssignments, APIVersions: assignmentVersions, Name: name, NameHint: nameHint, NotFoundCode: "PolicyAssignmentNotFound",
-		Hidden: true, NoState: true, Location: provider.LocationOptional, Codes: provider.Codes{Create: 201, Update: 201},
-		ReadOnly: []string{"identity.principalId", "identity.tenantId", "properties.scope", "properties.instanceId",
+		Hidden: true, NoState: true, Location: provider.LocationOptional, Codes: provider.Codes{Create: 201, Update: 201}, Identity: true,
+		ReadOnly: []string{"properties.scope", "properties.instanceId",
 			"properties.effectiveDefinitionVersion", "properties.latestDefinitionVersion"},
 		Load: loadAssigned, Default: cfg.defaultAssignment, Validate: cfg.validateAssignment, Commit: cfg.commitAssignment, CheckDelete: deleteAssignment,
 	}

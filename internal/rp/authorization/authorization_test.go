@@ -82,7 +82,7 @@ func TestSDKLifeOfDefinitionAndAssignment(t *testing.T) {
 	if got, want := *made.Properties.Scope, providertest.Group().String(); got != want {
 		t.Errorf("scope %s, want %s", got, want)
 	}
-	if made.Identity.PrincipalID == nil || *made.Identity.TenantID != tenant {
+	if made.Identity.PrincipalID == nil || *made.Identity.TenantID != s.TenantID {
 		t.Errorf("identity %+v", made.Identity)
 	}
 	if *made.Properties.EnforcementMode != armpolicy.EnforcementModeDefault || *made.Properties.DefinitionVersion != "1.*.*" {

@@ -139,7 +139,7 @@ func New(cfg Config) provider.Provider {
 func (s *service) virtualMachines() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeVM, Scopes: provider.AtResourceGroup, APIVersions: computeVersions, Name: vmName, NameHint: vmNameHint,
-		Location: provider.LocationRequired, Tags: true,
+		Location: provider.LocationRequired, Tags: true, Identity: true,
 		ReadOnly: []string{"properties.vmId", "properties.timeCreated", "properties.instanceView", "properties.hallmark", pathMembership},
 		Load:     s.loadVM, Default: s.defaultVM, Validate: s.validateVM, Commit: joinScaleSet, CheckDelete: leaveScaleSet,
 		Reconcile: s.reconcileVM, Workers: workers,

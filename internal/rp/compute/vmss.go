@@ -111,7 +111,7 @@ func (b setBody) upgrades(mode string) bool {
 func (s *service) scaleSets() provider.ResourceType {
 	return provider.ResourceType{
 		Type: TypeScaleSet, Scopes: provider.AtResourceGroup, APIVersions: computeVersions, Name: vmName, NameHint: vmNameHint,
-		Location: provider.LocationRequired, Tags: true, CascadeDelete: true,
+		Location: provider.LocationRequired, Tags: true, CascadeDelete: true, Identity: true,
 		ReadOnly: []string{"properties.uniqueId", "properties.timeCreated", "properties.hallmark"},
 		Load:     s.loadSet, Default: s.defaultSet, Validate: s.validateSet,
 		CheckDelete: checkNobodysMachines,
