@@ -128,8 +128,8 @@ func signature(t test) string {
 		if inner := signature(t.part); inner != "" {
 			return "n" + inner
 		}
-	case *shared:
-		return t.signature
+	case *shared: // equal groups have equal numbers
+		return "s" + strconv.Itoa(t.number) + ";"
 	case *junction:
 		var b strings.Builder
 		b.WriteString("j" + strconv.Itoa(int(t.decisive)) + "," + strconv.Itoa(len(t.parts)) + "(")
@@ -147,9 +147,8 @@ func signature(t test) string {
 
 // shared is a group of conditions whose outcome is remembered.
 type shared struct {
-	part      test
-	number    int
-	signature string
+	part   test
+	number int
 }
 
 // share wraps a group that can be remembered.
@@ -168,7 +167,7 @@ func (c *compiler) share(t test) test {
 		return t
 	}
 	c.groupNumbers = max(c.groupNumbers, number+1)
-	return &shared{part: t, number: number, signature: s}
+	return &shared{part: t, number: number}
 }
 
 func (t *shared) eval(f *frame) outcome {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"sync"
 	"syscall"
@@ -94,13 +95,17 @@ func (p policyOptions) load(context.Context) (measured, error) {
 	}
 	wg.Wait()
 	m := c.stop()
+	peak := peakMiB(self())
+	texts = nil
+	debug.FreeOSMemory()
+	m.Values = map[string]float64{"residentMiB": residentMiB(self()), "peakMiB": peak}
 	compiled := 0
 	for _, p := range programs {
 		if p != nil {
 			compiled++
 		}
 	}
-	m.Says = fmt.Sprintf("%d of %d definitions compiled", compiled, len(texts))
+	m.Says = fmt.Sprintf("%d of %d definitions compiled", compiled, len(programs))
 	return m, nil
 }
 
