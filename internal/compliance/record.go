@@ -3,6 +3,7 @@ package compliance
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -109,12 +110,9 @@ func readRecord(d *store.Document) (*record, error) {
 
 // same reports whether two records say the same, the time aside.
 func (r *record) same(o *record) bool {
-	if o == nil || r.Location != o.Location || len(r.Parts) != len(o.Parts) {
-		return false
-	}
-	a, errA := json.Marshal(r.Parts)
-	b, errB := json.Marshal(o.Parts)
-	return errA == nil && errB == nil && string(a) == string(b)
+	return o != nil && r.Location == o.Location && slices.EqualFunc(r.Parts, o.Parts, func(a, b part) bool {
+		return a.Key == b.Key && a.Generation == b.Generation && maps.EqualFunc(a.States, b.States, slices.Equal[ranges])
+	})
 }
 
 func (r *record) put(tx store.Tx) error {
