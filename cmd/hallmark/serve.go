@@ -241,7 +241,8 @@ func (s *server) identities(ctx context.Context) error {
 		return err
 	}
 	for _, p := range all.Principals {
-		if p.DisplayName == adminName && s.admin.AppID == "" {
+		// Names are anybody's; the first one is ours.
+		if p.DisplayName == adminName && (s.admin.AppID == "" || p.Created.Before(s.admin.Created)) {
 			s.admin = p
 		}
 	}

@@ -95,6 +95,11 @@ var identityColumns = []column{{"Name", "displayName"}, {"AppId", "appId"}, {"Ob
 func (a *App) identityCreate() *cobra.Command {
 	var role, at string
 	c := a.onIdentity("create NAME", "Create a service principal and print its secret, once", cobra.ExactArgs(1), func(ctx context.Context, s *session, arguments []string) error {
+		if role != "" { // before anything is made whose secret would be lost
+			if _, err := s.role(ctx, role, at); err != nil {
+				return err
+			}
+		}
 		var app, sp, secret map[string]any
 		if err := s.graph(ctx, http.MethodPost, "/applications", map[string]string{"displayName": arguments[0]}, &app); err != nil {
 			return err
@@ -114,7 +119,7 @@ func (a *App) identityCreate() *cobra.Command {
 			column{"Name", "displayName"}, column{"AppId", "appId"}, column{"ObjectId", "objectId"}, column{"Password", "password"}, column{"Tenant", "tenant"})
 	})
 	c.Flags().StringVar(&role, "role", "", "a role to give it")
-	c.Flags().StringVar(&at, "scope", "", "where the role is given (default: the subscription, or the group of -g)")
+	c.Flags().StringVar(&at, "scope", "", "where the role is given (default: the subscription; / is everything)")
 	return c
 }
 
@@ -199,8 +204,6 @@ func (s *session) place(at string) string {
 		return ""
 	case at != "":
 		return strings.TrimSuffix(at, "/")
-	case s.Group != "":
-		return s.groupID()
 	}
 	return s.subscriptionID()
 }
@@ -234,7 +237,7 @@ func (a *App) identityGrant() *cobra.Command {
 		}
 		return s.grant(ctx, id, kind, arguments[1], at)
 	})
-	c.Flags().StringVar(&at, "scope", "", "where (default: the subscription, or the group of -g; / is everything)")
+	c.Flags().StringVar(&at, "scope", "", "where (default: the subscription; / is everything)")
 	return c
 }
 
@@ -260,7 +263,7 @@ func (a *App) identityRevoke() *cobra.Command {
 		}
 		return notFound("%s has not the role %s there", arguments[0], arguments[1])
 	})
-	c.Flags().StringVar(&at, "scope", "", "where (default: the subscription, or the group of -g; / is everything)")
+	c.Flags().StringVar(&at, "scope", "", "where (default: the subscription; / is everything)")
 	return c
 }
 
