@@ -2,6 +2,8 @@ package compute_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -135,5 +137,68 @@ func TestUserData(t *testing.T) {
 	vm.Properties.UserData = to.Ptr("%")
 	if _, err := r.create("web-1", vm); code(err) != "InvalidParameter" {
 		t.Errorf("bad user data: %v", err)
+	}
+}
+
+// A data disk grows while its machine runs, the system's only while it is deallocated.
+func TestGrowAttached(t *testing.T) {
+	r := fresh(t)
+	vm := r.mustCreate("web-1", machine(r.publish("1.0.0", "").String()))
+	one := r.disk("one")
+	if _, err := r.exchange("web-1", []arm.ID{one}, nil); err != nil {
+		t.Fatal(err)
+	}
+	grow := func(disk string, size int) (int, string) {
+		status, _, body := r.Do(t, "PATCH", disk+"?api-version=2024-03-02", fmt.Sprintf(`{"properties":{"diskSizeGB":%d}}`, size))
+		return status, string(body)
+	}
+	if status, body := grow(one.String(), 3); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.settled(one)
+	if points := r.w.revive(); !slices.Contains(points, "after Machines.GrowDisk") || slices.Contains(points, "after Volumes.Grow") {
+		t.Errorf("a file that QEMU has open was changed: %v", points)
+	}
+	system := *vm.Properties.StorageProfile.OSDisk.ManagedDisk.ID
+	if status, body := grow(system, 30); status != 409 {
+		t.Errorf("the system disk of a running machine: %d %s", status, body)
+	}
+	p, err := r.vms().BeginDeallocate(t.Context(), providertest.ResourceGroup, "web-1", nil)
+	if _, err := wait(t, p, err); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := grow(system, 30); status != 200 {
+		t.Errorf("the system disk of a deallocated machine: %d %s", status, body)
+	}
+}
+
+// Access URIs are refused, not made up.
+func TestNoAccess(t *testing.T) {
+	r := fresh(t)
+	status, _, body := r.Do(t, "POST", r.disk("one").String()+"/beginGetAccess?api-version=2024-03-02", `{"access":"Read","durationInSeconds":60}`)
+	if status != 409 || !strings.Contains(string(body), "OperationNotAllowed") {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+// What can be run in machines is listed, under publishers that have no images, too.
+func TestCatalogues(t *testing.T) {
+	r := fresh(t)
+	const location = "/subscriptions/" + providertest.Subscription + "/providers/Microsoft.Compute/locations/local/"
+	for path, want := range map[string]string{
+		"publishers": `"name":"Microsoft.Azure.Extensions"`,
+		"publishers/Microsoft.Azure.Extensions/artifacttypes/vmimage/offers":                                 "[]",
+		"publishers/Microsoft.Azure.Extensions/artifacttypes/vmextension/types":                              `"name":"CustomScript"`,
+		"publishers/microsoft.azure.extensions/artifacttypes/vmextension/types/customscript/versions":        `"name":"2.1.0"`,
+		"publishers/Microsoft.Azure.Extensions/artifacttypes/vmextension/types/CustomScript/versions/2.1.0":  `"operatingSystem":"Linux"`,
+		"publishers/Microsoft.Azure.Extensions/artifacttypes/vmextension/types/CustomScript/versions/9.9":    "ArtifactNotFound",
+		"publishers/Microsoft.Azure.Monitor/artifacttypes/vmextension/types/AzureMonitorLinuxAgent/versions": "ArtifactNotFound",
+		"runCommands":                `"id":"RunShellScript"`,
+		"runCommands/RunShellScript": `"script":[""]`,
+		"runCommands/ifconfig":       "ResourceNotFound",
+	} {
+		if _, _, body := r.Do(t, "GET", location+path+computeVersion, nil); !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s", path, body)
+		}
 	}
 }

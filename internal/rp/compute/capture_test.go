@@ -196,7 +196,7 @@ func TestMarketplace(t *testing.T) {
 		return strings.Join(all, " ")
 	}
 	publishers, err := c.ListPublishers(t.Context(), "local", nil)
-	if got := names(publishers.VirtualMachineImageResourceArray, err); got != "Debian" {
+	if got := names(publishers.VirtualMachineImageResourceArray, err); got != "Debian Microsoft.Azure.Extensions Microsoft.OSTCExtensions Microsoft.CPlat.Core" {
 		t.Errorf("publishers %s", got)
 	}
 	offers, err := c.ListOffers(t.Context(), "local", "debian", nil)

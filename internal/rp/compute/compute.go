@@ -180,12 +180,14 @@ func (s *service) disks() provider.ResourceType {
 		Location: provider.LocationRequired, Tags: true,
 		Codes:    provider.Codes{Create: 202},
 		ReadOnly: []string{"managedBy", "properties.timeCreated", "properties.diskState", "properties.uniqueId", "properties.diskSizeBytes", "properties.hallmark"},
-		Load:     s.loadDisk, Default: s.defaultDisk, Validate: s.validateDisk, CheckDelete: checkDiskDetached,
+		Load:     s.loadDisk, Default: s.defaultDisk, Validate: s.validateDisk, Commit: commitDisk, CheckDelete: checkDiskDetached,
 		Reconcile: s.reconcileDisk, Workers: workers,
 		Actions: []provider.Action{
 			{Name: actionJoin, KeepState: true, Apply: joinDisk},
 			{Name: actionLeave, KeepState: true, WhileBusy: true, Apply: leaveDisk},
 			{Name: actionReset, Async: true, Apply: s.resetDisk},
+			{Name: "beginGetAccess", Apply: refuseAccess},
+			{Name: "endGetAccess", Apply: refuseAccess},
 		},
 	}
 }
@@ -198,6 +200,7 @@ func (s *service) snapshots() provider.ResourceType {
 		ReadOnly: []string{"properties.timeCreated", "properties.diskState", "properties.uniqueId", "properties.diskSizeBytes", "properties.hallmark"},
 		Load:     s.loadSnapshot, Default: defaultSnapshot, Validate: s.validateSnapshot,
 		Reconcile: s.reconcileSnapshot, Workers: 2,
+		Actions: []provider.Action{{Name: "beginGetAccess", Apply: refuseAccess}, {Name: "endGetAccess", Apply: refuseAccess}},
 	}
 }
 

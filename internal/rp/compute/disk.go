@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -259,13 +260,43 @@ func changedDisk(w *provider.Write, b diskBody) (errs []*arm.Error) {
 	if fmt.Sprint(b.Properties.CreationData) != fmt.Sprint(old.Properties.CreationData) {
 		errs = append(errs, immutable("properties.creationData"))
 	}
-	switch was, is := old.Properties.DiskSizeGB, b.Properties.DiskSizeGB; {
-	case is < was:
+	if was, is := old.Properties.DiskSizeGB, b.Properties.DiskSizeGB; is < was {
 		errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, "properties.diskSizeGB", "Disk size reduction is not supported. Current size is %d GB, requested size is %d GB.", was, is))
-	case is > was && old.ManagedBy != "":
-		errs = append(errs, arm.Conflict("OperationNotAllowed", "properties.diskSizeGB", "Cannot resize disk %s while it is attached to %s. Deallocate and detach first.", w.ID.Name(), old.ManagedBy))
 	}
 	return errs
+}
+
+// commitDisk refuses to make a system disk larger while its machine may use it, as Azure does; a
+// data disk grows while it is used.
+func commitDisk(tx store.Tx, w *provider.Write) error {
+	if w.Create() {
+		return nil
+	}
+	old, _ := readDisk(w.Old)
+	b, _ := readDisk(w.Doc)
+	id, err := arm.ParseID(old.ManagedBy)
+	if b.Properties.DiskSizeGB <= old.Properties.DiskSizeGB || old.ManagedBy == "" || err != nil {
+		return nil
+	}
+	d, err := tx.Get(id.Key())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	vm, p := readVM(d)
+	if p.Want == deallocated || !strings.EqualFold(vm.Properties.StorageProfile.OSDisk.ManagedDisk.ID, w.ID.String()) {
+		return nil
+	}
+	return arm.Conflict("OperationNotAllowed", "properties.diskSizeGB", "Cannot resize disk %s while it is attached to running VM %s. Resizing the system disk of a virtual machine requires the virtual machine to be deallocated. Please stop your VM and retry the operation.",
+		w.ID.Name(), old.ManagedBy)
+}
+
+// refuseAccess says that bytes do not leave as a VHD here, instead of giving out a link that
+// leads nowhere.
+func refuseAccess(_ context.Context, w *provider.Write) (any, error) {
+	return nil, arm.Conflict("OperationNotAllowed", w.ID.String(), "Disks and snapshots cannot be exported or uploaded through access URIs here. Make an image or a gallery image version of it, and export that.")
 }
 
 // immutable is Azure's answer to a change of something that is decided at creation.

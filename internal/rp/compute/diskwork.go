@@ -61,7 +61,7 @@ func (s *service) makeDisk(ctx context.Context, w *provider.Work, b diskBody, p 
 		if err := s.reserveDisk(ctx, w, p, wanted); err != nil {
 			return 0, err
 		}
-		return wanted, s.Volumes.Grow(ctx, p.Volume, wanted)
+		return wanted, s.growVolume(ctx, w.Store, b.ManagedBy, p.Volume, wanted)
 	}
 	return size, nil
 }
@@ -168,16 +168,30 @@ func (s *service) quietDisk(ctx context.Context, w *provider.Work, id string) (s
 }
 
 func (s *service) ownerRuns(ctx context.Context, st store.Store, vm string) bool {
+	_, runs := s.runningOwner(ctx, st, vm)
+	return runs
+}
+
+// runningOwner is the machine that has a disk, if it runs.
+func (s *service) runningOwner(ctx context.Context, st store.Store, vm string) (machine string, runs bool) {
 	id, err := arm.ParseID(vm)
-	if err != nil {
-		return false
+	if vm == "" || err != nil {
+		return "", false
 	}
 	d, err := store.Get(ctx, st, id.Key())
 	if err != nil {
-		return false
+		return "", false
 	}
 	_, p := readVM(d)
-	return s.Machines.Running(p.Machine)
+	return p.Machine, s.Machines.Running(p.Machine)
+}
+
+// growVolume goes through the machine where that has the file open.
+func (s *service) growVolume(ctx context.Context, st store.Store, owner, volume string, size int64) error {
+	if machine, runs := s.runningOwner(ctx, st, owner); runs {
+		return s.Machines.GrowDisk(ctx, machine, s.Volumes.File(volume), size)
+	}
+	return s.Volumes.Grow(ctx, volume, size)
 }
 
 // Backings are the files that disks stand on, replicas and marketplace images: who

@@ -24,10 +24,10 @@ func (s *service) routes() []provider.Route {
 		versions   = skus + "/{sku}/versions"
 		permission = "Microsoft.Compute/locations/publishers/"
 	)
-	return append(slices.Concat(s.diagnosticRoutes(), s.rollingRoutes()), addressRoute(),
+	return append(slices.Concat(s.diagnosticRoutes(), s.rollingRoutes(), s.catalogueRoutes()), addressRoute(),
 		provider.Route{Pattern: location + "/virtualMachineScaleSets", Permission: string(TypeScaleSet) + "/read", Handle: s.setsByLocation},
 		provider.Route{Pattern: publishers, Permission: permission + "read", Type: "Microsoft.Compute/locations/publishers", APIVersions: computeVersions,
-			Handle: s.names(func(e Entry) string { return e.Publisher })},
+			Handle: s.listPublishers},
 		provider.Route{Pattern: offers, Permission: permission + "artifacttypes/offers/read", Handle: s.names(func(e Entry) string { return e.Offer })},
 		provider.Route{Pattern: skus, Permission: permission + "artifacttypes/offers/skus/read", Handle: s.names(func(e Entry) string { return e.SKU })},
 		provider.Route{Pattern: versions, Permission: permission + "artifacttypes/offers/skus/versions/read", Handle: s.listVersions},
@@ -69,6 +69,27 @@ func (s *service) matching(c *provider.Call) (found []Entry) {
 	return found
 }
 
+// listPublishers are those of images and of extensions.
+func (s *service) listPublishers(_ context.Context, c *provider.Call) (*provider.Response, error) {
+	if err := s.checkCall(c); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range s.Catalogue.Entries() {
+		names = append(names, e.Publisher)
+	}
+	for _, h := range handlers {
+		names = append(names, h.publisher)
+	}
+	items := []item{}
+	for _, n := range names {
+		if !slices.ContainsFunc(items, func(i item) bool { return strings.EqualFold(i.Name, n) }) {
+			items = append(items, itemAt(c, n))
+		}
+	}
+	return provider.JSON(http.StatusOK, items)
+}
+
 // names lists one level of the tree, each name once.
 func (s *service) names(level func(Entry) string) func(context.Context, *provider.Call) (*provider.Response, error) {
 	return func(_ context.Context, c *provider.Call) (*provider.Response, error) {
@@ -76,7 +97,7 @@ func (s *service) names(level func(Entry) string) func(context.Context, *provide
 			return nil, err
 		}
 		found := s.matching(c)
-		if len(found) == 0 {
+		if len(found) == 0 && !(c.Vars["offer"] == "" && isHandlerPublisher(c.Vars["publisher"])) {
 			return nil, s.notOffered(c)
 		}
 		items := []item{}
