@@ -80,6 +80,10 @@ func (e *extensionWork) run(ctx context.Context) (time.Duration, error) {
 		}
 		return 0, arm.Conflict("VMExtensionProvisioningTimeout", e.Doc.ID, "Provisioning of VM extension %s has timed out. Extension provisioning has taken too long to complete: more than %s.", e.ID.Name(), extensionTimeout)
 	}
+	if state.Known && !e.state.Job.Seen {
+		e.state.Job.Seen = true
+		return again, e.Update(ctx, func(d *provider.Draft) { d.SetPrivate(e.state) })
+	}
 	return again, nil
 }
 

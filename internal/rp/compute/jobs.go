@@ -53,7 +53,8 @@ type jobProgress struct {
 	// ID is decided before the guest hears of the job.
 	ID    string    `json:"id,omitempty"`
 	Since time.Time `json:"since,omitzero"`  // when it was decided
-	Begun bool      `json:"begun,omitempty"` // the guest has had it
+	Begun bool      `json:"begun,omitempty"` // the guest has had it, and must not get it again
+	Seen  bool      `json:"seen,omitempty"`  // the guest has had it
 }
 
 const (
@@ -129,17 +130,26 @@ func (s *service) step(ctx context.Context, g guest, j Job, p jobProgress, now t
 		}
 	}
 	switch {
-	case errors.Is(err, ErrAgent) && now.Sub(p.Since) < bootPatience:
+	case errors.Is(err, ErrAgent) && now.Sub(p.Since) < p.patience():
 		return state, turnPoll, nil
 	case errors.Is(err, ErrAgent):
 		return state, 0, arm.Errorf(409, "VMAgentStatusCommunicationError", "VM '%s' has not reported status for VM agent or extensions for %s: %v. "+
-			"Make sure that it has booted, and that its image has qemu-guest-agent.", g.doc.ARMID().Name(), bootPatience, err)
+			"Make sure that it has booted, and that its image has qemu-guest-agent.", g.doc.ARMID().Name(), p.patience(), err)
 	case err != nil:
 		return state, 0, err
 	case state.Done || state.Lost:
 		return state, 0, nil
 	}
 	return state, min(max(now.Sub(state.Began)/8, jobPoll), jobPollMost), nil
+}
+
+// patience is how long the guest's agent may be silent: until it has booted, or, once it has the
+// job, as long as a job may take.
+func (p jobProgress) patience() time.Duration {
+	if p.Seen {
+		return commandTimeout
+	}
+	return bootPatience
 }
 
 // begun decides a job's name, before anything is done.

@@ -230,7 +230,8 @@ func (c *commandWork) note(j JobState) {
 		return
 	}
 	p := &c.state
-	p.Execution, p.Message, p.Job.Begun, p.Start, p.End = "Running", "Execution in progress", true, j.Began, j.Ended
+	p.Execution, p.Message, p.Start, p.End = "Running", "Execution in progress", j.Began, j.Ended
+	p.Job.Begun, p.Job.Seen = true, true
 	p.ExitCode, p.Output, p.Error, p.Sealed = j.ExitCode, j.Stdout, j.Stderr, nil
 	switch {
 	case j.Lost:

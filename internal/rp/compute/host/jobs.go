@@ -109,6 +109,10 @@ func (j Jobs) Forget(ctx context.Context, machine string, job compute.Job) error
 	return err
 }
 
+// jobPatience bounds how long one question about a job may take: a guest that hangs must not
+// keep a worker.
+const jobPatience = 2 * time.Minute
+
 // run runs one of the scripts above; input reaches it in base64 on standard input.
 func (j Jobs) run(ctx context.Context, machine string, job compute.Job, script, input string) (string, error) {
 	if !jobID.MatchString(job.ID) || !path.IsAbs(job.Dir) || path.Clean(job.Dir) != job.Dir || strings.ContainsAny(job.Dir, "'\n") || job.User != "" && !jobUser.MatchString(job.User) {
@@ -118,7 +122,12 @@ func (j Jobs) run(ctx context.Context, machine string, job compute.Job, script, 
 	if input != "" {
 		text += "exec <<'HALLMARK'\n" + wrap(input) + "HALLMARK\n"
 	}
-	out, err := j.Machines.Exec(ctx, machine, text+script)
+	limited, cancel := context.WithTimeout(ctx, jobPatience)
+	defer cancel()
+	out, err := j.Machines.Exec(limited, machine, text+script)
+	if err != nil && !errors.Is(err, compute.ErrAgent) {
+		err = fmt.Errorf("%w: %w", compute.ErrAgent, err) // whatever it was, the guest may answer the next time
+	}
 	if err == nil && out.ExitCode != 0 {
 		err = fmt.Errorf("a job in the guest: exit code %d: %s", out.ExitCode, strings.TrimSpace(out.Stderr))
 	}
