@@ -1,9 +1,6 @@
 package kql
 
-import (
-	"regexp"
-	"time"
-)
+import "time"
 
 // Budget is what one query may use.
 type Budget struct {
@@ -12,7 +9,7 @@ type Budget struct {
 }
 
 // DefaultBudget is for a server that serves several at a time.
-var DefaultBudget = Budget{Memory: 64 << 20, Text: 1 << 20}
+var DefaultBudget = Budget{Memory: 64 << 20, Text: 8 << 20}
 
 // env is what all of a run shares.
 type env struct {
@@ -23,7 +20,7 @@ type env struct {
 	interrupt func() error
 	spent     int // work since interrupt was last asked
 	err       error
-	regexps   map[string]*regexp.Regexp
+	regexps   map[string]*pattern
 }
 
 // workBetween is how many bytes are looked at between two questions whether to go on.

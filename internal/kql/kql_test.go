@@ -173,7 +173,7 @@ func TestErrorsSayWhatAndWhere(t *testing.T) {
 		"Resources | where " + strings.Repeat("(", 200):                "QueryTooLarge 1:117 (",
 		"Resources | where name == '\x00' ^ 1":                         "ParserFailure 1:30 ^",
 		"Resources | project ä":                                        "ParserFailure 1:20 ä",
-		"Resources | extend a = strrep(name, 1024), b = 1 | extend c = strrep(a, 1024) | project c": "QueryTooLarge 0:0 ",
+		"Resources | extend a = strrep(name, 1024), b = 1 | extend c = strrep(a, 1024) | project strcat(c, c, c)": "QueryTooLarge 1:88 strcat",
 	} {
 		_, err := run(estate(), query, kql.Options{})
 		var e *kql.Error
@@ -262,6 +262,14 @@ func TestMemoryAndTimeAreBounded(t *testing.T) {
 	}
 	if _, err := run(w, "Resources | order by name asc", kql.Options{Top: 10, Budget: kql.Budget{Memory: 1 << 20, Text: 1 << 20}}); err != nil {
 		t.Errorf("a page of a sorted result: %v", err)
+	}
+	big := estate()
+	big.rows["Resources"] = append(big.rows["Resources"], row("big", "t", "l", "", `{"properties":{"x":"`+strings.Repeat("a", 1<<20)+`b"}}`))
+	if _, err := run(big, "Resources | where tostring(properties.x) matches regex '(a{900}|a)*c'", kql.Options{}); !errors.As(err, &e) || e.Code != kql.CodeTooLarge {
+		t.Errorf("a regular expression that takes long: %v", err)
+	}
+	if r, err := run(big, "Resources | where properties has 'aab' or properties endswith 'b\"}' | project name", kql.Options{}); err != nil || r.Total != 1 {
+		t.Errorf("a long text: %v, %v", r, err)
 	}
 	stop := errors.New("stop")
 	if _, err := run(w, "Resources | where properties has 'nothing'", kql.Options{Interrupt: func() error { return stop }}); !errors.Is(err, stop) {

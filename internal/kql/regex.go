@@ -10,15 +10,21 @@ import (
 const (
 	maxPattern  = 1000
 	maxProgram  = 2000
-	maxRegexps  = 64       // that depend on the row, kept compiled
-	maxMatching = 64 << 20 // text × program
+	maxRegexps  = 64        // that depend on the row, kept compiled
+	maxMatching = 256 << 20 // bytes × instructions
 )
 
-func compileRegex(t token, pattern string) (*regexp.Regexp, error) {
-	if len(pattern) > maxPattern {
+// pattern is a compiled regular expression.
+type pattern struct {
+	*regexp.Regexp
+	instructions int
+}
+
+func compileRegex(t token, text string) (*pattern, error) {
+	if len(text) > maxPattern {
 		return nil, errorAt(CodeTooLarge, t, "the regular expression is longer than %d characters", maxPattern)
 	}
-	parsed, err := syntax.Parse(pattern, syntax.Perl)
+	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return nil, errorAt(CodeParserFailure, t, "the regular expression cannot be read (RE2, as Kusto's): %v", err)
 	}
@@ -26,25 +32,26 @@ func compileRegex(t token, pattern string) (*regexp.Regexp, error) {
 	if err != nil || len(program.Inst) > maxProgram {
 		return nil, errorAt(CodeTooLarge, t, "the regular expression is too large once its repetitions are written out")
 	}
-	return regexp.Compile(pattern)
+	re, err := regexp.Compile(text)
+	return &pattern{re, len(program.Inst)}, err
 }
 
 // regex gives the compiled pattern for a row; nil after a failure.
-type regex func(f *frame) *regexp.Regexp
+type regex func(f *frame) *pattern
 
 func (c *compiler) regex(x expr) (regex, error) {
 	if l, ok := x.(*literalExpr); ok {
 		re, err := compileRegex(l.tok, l.value.Text())
-		return func(*frame) *regexp.Regexp { return re }, err
+		return func(*frame) *pattern { return re }, err
 	}
 	get, err := c.expr(x)
 	t := x.at()
-	return func(f *frame) *regexp.Regexp {
-		pattern := get(f).Text()
-		if re, ok := f.env.regexps[pattern]; ok {
+	return func(f *frame) *pattern {
+		text := get(f).Text()
+		if re, ok := f.env.regexps[text]; ok {
 			return re
 		}
-		re, err := compileRegex(t, pattern)
+		re, err := compileRegex(t, text)
 		if err != nil {
 			f.env.fail(err)
 			return nil
@@ -52,17 +59,17 @@ func (c *compiler) regex(x expr) (regex, error) {
 		if len(f.env.regexps) >= maxRegexps {
 			clear(f.env.regexps)
 		}
-		f.env.regexps[strings.Clone(pattern)] = re
+		f.env.regexps[strings.Clone(text)] = re
 		return re
 	}, err
 }
 
 // searchable refuses what would take too long.
-func searchable(f *frame, t token, re *regexp.Regexp, text string) bool {
+func searchable(f *frame, t token, re *pattern, text string) bool {
 	if re == nil {
 		return false
 	}
-	cost := len(text) * len(re.String())
+	cost := len(text) * re.instructions
 	f.env.spend(cost / 16)
 	if cost > maxMatching {
 		f.env.fail(errorAt(CodeTooLarge, t, "a text of %d bytes is too long for this regular expression", len(text)))
@@ -109,7 +116,7 @@ func (c *compiler) regexCall(x *callExpr) (eval, error) {
 		}
 		switch x.name {
 		case "extract":
-			return extracted(r, args[1](f), text)
+			return extracted(r.Regexp, args[1](f), text)
 		case "replace_regex":
 			return f.env.made(x.tok, String(r.ReplaceAllString(text, rewritten(args[2](f).Text()))))
 		}

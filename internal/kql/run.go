@@ -1,9 +1,6 @@
 package kql
 
-import (
-	"regexp"
-	"time"
-)
+import "time"
 
 // Options are how a plan is run.
 type Options struct {
@@ -38,7 +35,7 @@ func (p *Plan) Run(source Source, o Options) (*Result, error) {
 	if o.Budget == (Budget{}) {
 		o.Budget = DefaultBudget
 	}
-	e := &env{source: source, now: o.Now, budget: o.Budget, interrupt: o.Interrupt, regexps: map[string]*regexp.Regexp{}}
+	e := &env{source: source, now: o.Now, budget: o.Budget, interrupt: o.Interrupt, regexps: map[string]*pattern{}}
 	p.last.require(p.last.scope.columns)
 	page := &page{env: e, scope: p.last.scope, skip: o.Skip, top: o.Top, total: o.Total}
 	if sort := p.last.sorted(); sort != nil && (sort.limit < 0 || sort.limit > o.Skip+o.Top) {

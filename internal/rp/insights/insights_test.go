@@ -161,3 +161,15 @@ func TestCategories(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A flood of refusals must not fill the store.
+func TestRefusalsAreBounded(t *testing.T) {
+	s := start(t)
+	token, _ := s.TokenFor(t, "", arm.Tenant)
+	for range 700 {
+		s.DoAs(t, token, "PUT", vm("x"), `{"location":"local"}`)
+	}
+	if lines, _ := logOf(t, s, "", "status eq 'Failed'"); len(lines) < 500 || len(lines) > 1200 {
+		t.Errorf("%d of 700 refusals are recorded", len(lines))
+	}
+}

@@ -33,7 +33,7 @@ func tracked(t arm.Type) provider.ResourceType {
 }
 
 // start is a control plane on a store, with an engine of compliance.
-func start(t *testing.T, s store.Store) *providertest.Server {
+func start(t testing.TB, s store.Store) *providertest.Server {
 	index := assignment.New(s, nil)
 	engine := compliance.New(compliance.Config{Store: s, Index: index})
 	ctx, cancel := context.WithCancel(context.Background())
