@@ -12,6 +12,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/access"
@@ -51,7 +52,7 @@ func New(cfg Config) http.Handler {
 	}
 	mux := http.NewServeMux()
 	for pattern, h := range routes {
-		method, path, _ := cut(pattern)
+		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+version+path, func(w http.ResponseWriter, r *http.Request) { cfg.serve(w, r, h) })
 	}
 	mux.HandleFunc(PathPrefix, func(w http.ResponseWriter, r *http.Request) {

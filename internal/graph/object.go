@@ -80,7 +80,7 @@ func as(kind string, o object) object {
 	return o
 }
 
-// any is an object of any kind by its id, or nil.
+// find is an object of any kind by its id, or nil.
 func (c *call) find(id string) object {
 	d := c.set.Directory
 	for _, p := range d.Principals {

@@ -13,7 +13,7 @@ const (
 	maxSecrets = 20 // of one application
 )
 
-// principal is what an id in the path names: the object id of a service principal, or
+// named is what an id in the path names: the object id of a service principal, or
 // of an application.
 func (c *call) named() (directory.Principal, error) {
 	id := c.PathValue("id")

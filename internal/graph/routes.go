@@ -1,9 +1,5 @@
 package graph
 
-import "strings"
-
-func cut(pattern string) (method, path string, ok bool) { return strings.Cut(pattern, " ") }
-
 var routes = map[string]handler{
 	"GET /servicePrincipals":                        listPrincipals,
 	"POST /servicePrincipals":                       createPrincipal,

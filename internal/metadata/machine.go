@@ -23,9 +23,9 @@ var errFound = errors.New("found")
 
 // identities are those that a machine may act as.
 type identities struct {
-	owner    *store.Document // whose own identity System is
-	System   string          `json:"principalId"`
-	Assigned map[string]struct{ PrincipalID, ClientID string }
+	owner    *store.Document // whose own identity system is
+	system   string          // object id
+	assigned map[string]struct{ PrincipalID, ClientID string }
 }
 
 // principal is who the machine at an address acts as.
@@ -68,7 +68,7 @@ func (s *service) identities(ctx context.Context, from netip.Addr) (ids identiti
 		if len(raw) > 0 && json.Unmarshal(raw, &m) != nil {
 			return fmt.Errorf("reading the identity of %s", ids.owner.ID)
 		}
-		ids.System, ids.Assigned = m.PrincipalID, m.UserAssignedIdentities
+		ids.system, ids.assigned = m.PrincipalID, m.UserAssignedIdentities
 		return nil
 	})
 	return ids, err
@@ -151,10 +151,10 @@ func (ids identities) choose(form url.Values) (resource, objectID string, err er
 	fits := func(clientID, principalID, resource string) bool {
 		return (client == "" || client == strings.ToLower(clientID)) && (object == "" || object == strings.ToLower(principalID)) && (id == "" || id == strings.ToLower(resource))
 	}
-	if ids.System != "" && id == "" && fits(directory.ClientID(ids.System), ids.System, "") {
-		return ids.owner.ID, ids.System, nil
+	if ids.system != "" && id == "" && fits(directory.ClientID(ids.system), ids.system, "") {
+		return ids.owner.ID, ids.system, nil
 	}
-	for r, one := range ids.Assigned {
+	for r, one := range ids.assigned {
 		if !fits(one.ClientID, one.PrincipalID, r) {
 			continue
 		}
