@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/admission"
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/directory"
@@ -74,15 +75,13 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 	}, nil
 }
 
-// deploysAs is whom an assignment deploys as: its managed identity. One that the
-// directory does not know has no rights of its own; the control plane deploys for it.
+// deploysAs is whom an assignment deploys as: its own managed identity, and nobody
+// else. An identity that is not there has no rights.
 func (s *server) deploysAs(ctx context.Context, a *assignment.Assignment) (identity.Principal, error) {
-	known, err := s.people.Read(ctx)
-	if err != nil {
-		return identity.Principal{}, err
+	p, err := s.people.OfResource(ctx, a.ID, a.Identity)
+	if errors.Is(err, directory.ErrNotFound) {
+		err = arm.Errorf(400, "PolicyAssignmentIdentityNotFound",
+			"The managed identity of the policy assignment '%s' is not in the directory. Write the assignment again with identity.type SystemAssigned, and give its identity the roles that the policy names.", a.ID).At(a.ID.String())
 	}
-	if known.Kind(a.Identity) != directory.KindServicePrincipal {
-		return identity.System, nil
-	}
-	return identity.Principal{ObjectID: a.Identity, Name: a.Name, TenantID: s.people.TenantID(), Kind: "ServicePrincipal"}, nil
+	return p, err
 }
