@@ -66,7 +66,7 @@ func New(cfg Config) (*Pipeline, error) {
 		return nil, fmt.Errorf("registering resource types: %w", err)
 	}
 	p := &Pipeline{cfg: cfg, reg: reg}
-	return p, reg.addRoutes([]Route{p.exportRoute()})
+	return p, reg.addRoutes(append(p.operationRoutes(), p.exportRoute()))
 }
 
 // Panics is how many requests ended in a panic since the start: bugs, all of them.
