@@ -63,7 +63,9 @@ func TestSDKGenericResources(t *testing.T) {
 	}
 	listed := pages(t, c.NewListByResourceGroupPager("rg", &armresources.ClientListByResourceGroupOptions{Top: to.Ptr[int32](1), Expand: to.Ptr("createdTime,changedTime,provisioningState"),
 		Filter: to.Ptr("resourceType eq 'Microsoft.Network/loadBalancers' and (name eq 'one' or startswith(name, 'TH'))")}),
-		func(p armresources.ClientListByResourceGroupResponse) []*armresources.GenericResourceExpanded { return p.Value })
+		func(p armresources.ClientListByResourceGroupResponse) []*armresources.GenericResourceExpanded {
+			return p.Value
+		})
 	var names []string
 	for _, r := range listed {
 		names = append(names, *r.Name)
