@@ -80,17 +80,13 @@ done
 
 const forget = `[ "$(cat "$dir/.hallmark/job" 2>/dev/null)" = "$id" ] || exit 0
 systemctl kill --signal=KILL "hallmark-job-$id.service" 2>/dev/null || true
-pid=$(cat "$dir/.hallmark/pid" 2>/dev/null) && kill -KILL -- "-$pid" 2>/dev/null || true
+pid=$(cat "$dir/.hallmark/pid" 2>/dev/null) && kill -s KILL -- "-$pid" 2>/dev/null || true
 rm -rf "$dir"
 `
 
 // Begin starts the job.
 func (j Jobs) Begin(ctx context.Context, machine string, job compute.Job) error {
-	script := job.Script
-	if !strings.HasPrefix(script, "#!") {
-		script = "#!/bin/sh\n" + script
-	}
-	_, err := j.run(ctx, machine, job, begin, script)
+	_, err := j.run(ctx, machine, job, begin, job.Script)
 	return err
 }
 
@@ -115,16 +111,13 @@ const jobPatience = 2 * time.Minute
 
 // run runs one of the scripts above; input reaches it in base64 on standard input.
 func (j Jobs) run(ctx context.Context, machine string, job compute.Job, script, input string) (string, error) {
-	if !jobID.MatchString(job.ID) || !path.IsAbs(job.Dir) || path.Clean(job.Dir) != job.Dir || strings.ContainsAny(job.Dir, "'\n") || job.User != "" && !jobUser.MatchString(job.User) {
-		return "", fmt.Errorf("not a job: id %q, folder %q, user %q", job.ID, job.Dir, job.User)
-	}
-	text := fmt.Sprintf("dir='%s' id=%s user=%s\n", job.Dir, job.ID, job.User)
-	if input != "" {
-		text += "exec <<'HALLMARK'\n" + wrap(input) + "HALLMARK\n"
+	text, err := scriptFor(job, script, input)
+	if err != nil {
+		return "", err
 	}
 	limited, cancel := context.WithTimeout(ctx, jobPatience)
 	defer cancel()
-	out, err := j.Machines.Exec(limited, machine, text+script)
+	out, err := j.Machines.Exec(limited, machine, text)
 	if err != nil && !errors.Is(err, compute.ErrAgent) {
 		err = fmt.Errorf("%w: %w", compute.ErrAgent, err) // whatever it was, the guest may answer the next time
 	}
@@ -132,6 +125,25 @@ func (j Jobs) run(ctx context.Context, machine string, job compute.Job, script, 
 		err = fmt.Errorf("a job in the guest: exit code %d: %s", out.ExitCode, strings.TrimSpace(out.Stderr))
 	}
 	return out.Stdout, err
+}
+
+// scriptFor is one of the scripts above for one job.
+func scriptFor(job compute.Job, script, input string) (string, error) {
+	if !jobID.MatchString(job.ID) || !path.IsAbs(job.Dir) || path.Clean(job.Dir) != job.Dir || strings.ContainsAny(job.Dir, "'\n") || job.User != "" && !jobUser.MatchString(job.User) {
+		return "", fmt.Errorf("not a job: id %q, folder %q, user %q", job.ID, job.Dir, job.User)
+	}
+	text := fmt.Sprintf("dir='%s' id=%s user=%s\n", job.Dir, job.ID, job.User)
+	if input != "" {
+		text += "exec <<'HALLMARK'\n" + wrap(withInterpreter(input)) + "HALLMARK\n"
+	}
+	return text + script, nil
+}
+
+func withInterpreter(script string) string {
+	if strings.HasPrefix(script, "#!") {
+		return script
+	}
+	return "#!/bin/sh\n" + script
 }
 
 func wrap(input string) string {
