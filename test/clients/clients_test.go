@@ -42,6 +42,7 @@ func TestAzureCLI(t *testing.T) {
 		{"golden image", s.goldenImage},
 		{"gallery", s.gallery},
 		{"seed commands", s.seeds},
+		{"a machine", s.vm},
 	} {
 		if only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue

@@ -1,0 +1,70 @@
+package clients_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// vm does to one machine what its owner does, and looks from inside what came of it.
+func (s *suite) vm(t *testing.T) {
+	const name = "by-version"
+	of := func(verb string, more ...string) []string {
+		return append(append(append([]string{"vm"}, strings.Fields(verb)...), "-g", "web", "-n", name), more...)
+	}
+	inside := func(command string) string { t.Helper(); return s.ssh(t, name, command) }
+	address := s.address(t, name)
+	s.expect(t, address, "[0].virtualMachine.network.privateIpAddresses[0]", of("list-ip-addresses")...)
+	s.expect(t, "VM running", "instanceView.statuses[?starts_with(code, 'PowerState/')].displayStatus", of("get-instance-view")...)
+	s.expect(t, "blue", "tags.team", of("update", "--set", "tags.team=blue")...)
+
+	message := s.az.Query(t, "value[0].message", "vm", "run-command", "invoke", "-g", "web", "-n", name, "--command-id", "RunShellScript", "--scripts", "cat /etc/motd")
+	if !strings.Contains(message, "made of gold") {
+		t.Errorf("run-command says %q", message)
+	}
+	s.expect(t, "Succeeded", "provisioningState", "vm", "extension", "set", "-g", "web", "--vm-name", name, "--name", "CustomScript", "--publisher", "Microsoft.Azure.Extensions", "--version", "2.1",
+		"--settings", `{"commandToExecute": "echo extended > /etc/extended"}`)
+	if got := inside("cat /etc/extended"); got != "extended" {
+		t.Errorf("the extension has left %q", got)
+	}
+	s.expect(t, "CustomScript", "[].name", "vm", "extension", "list", "-g", "web", "--vm-name", name)
+	s.expect(t, "Succeeded", "provisioningState", "vm", "extension", "show", "-g", "web", "--vm-name", name, "-n", "CustomScript")
+	s.az.Run(t, "vm", "extension", "delete", "-g", "web", "--vm-name", name, "-n", "CustomScript")
+
+	s.az.Run(t, "vm", "disk", "attach", "-g", "web", "--vm-name", name, "--name", "data", "--new", "--size-gb", "1", "--lun", "3")
+	if got := inside(`lsblk -bdno SERIAL,SIZE | awk '$1 == "lun3" {print $2}'`); got != "1073741824" {
+		t.Errorf("the attached disk has %q bytes", got)
+	}
+	s.expect(t, "3", "storageProfile.dataDisks[].lun", of("show")...)
+	s.az.Run(t, "vm", "disk", "detach", "-g", "web", "--vm-name", name, "--name", "data")
+	s.expect(t, "Unattached", "diskState", "disk", "show", "-g", "web", "-n", "data")
+	s.expect(t, "2", "diskSizeGB", "disk", "update", "-g", "web", "-n", "data", "--size-gb", "2")
+	s.expect(t, "Succeeded", "provisioningState", "snapshot", "create", "-g", "web", "-n", "shot", "--source", "data")
+	s.expect(t, "shot", "[].name", "snapshot", "list", "-g", "web")
+	s.az.Run(t, "snapshot", "delete", "-g", "web", "-n", "shot")
+	s.az.Run(t, "disk", "delete", "-g", "web", "-n", "data", "--yes")
+	s.power(t, name, of)
+}
+
+func (s *suite) power(t *testing.T, name string, of func(string, ...string) []string) {
+	power := func(want string) {
+		t.Helper()
+		s.expect(t, want, "powerState", of("show", "-d")...)
+	}
+	s.az.Run(t, of("stop")...)
+	power("VM stopped")
+	s.az.Run(t, of("start")...)
+	power("VM running")
+	s.ssh(t, name, "sudo touch /etc/will-be-gone; sync")
+	s.az.Run(t, of("restart")...)
+	s.ssh(t, name, "true")
+	if log := s.az.Run(t, of("boot-diagnostics get-boot-log")...); !strings.Contains(log, "Linux version") {
+		t.Errorf("the boot log has no kernel in it: %.300s", log)
+	}
+	s.az.Run(t, of("reimage")...)
+	if got := s.ssh(t, name, "ls /etc/will-be-gone /etc/extended 2>/dev/null | wc -l"); got != "0" {
+		t.Errorf("%s files have outlived az vm reimage", got)
+	}
+	s.az.Run(t, of("deallocate")...)
+	power("VM deallocated")
+	s.az.Run(t, of("delete", "--yes")...)
+}
