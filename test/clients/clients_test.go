@@ -37,10 +37,13 @@ func TestAzureCLI(t *testing.T) {
 		do   func(*testing.T)
 	}{
 		{"accounts and groups", s.accounts},
+		{"management groups", s.managementGroups},
+		{"marketplace", s.marketplace},
 		{"policy", s.policy},
 		{"graph", s.graph},
 		{"golden image", s.goldenImage},
 		{"gallery", s.gallery},
+		{"image builder", s.imageBuilder},
 		{"seed commands", s.seeds},
 		{"a machine", s.vm},
 	} {
