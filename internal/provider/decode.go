@@ -34,6 +34,9 @@ func (c *call) decodeObject(t *ResourceType) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(raw) == 0 && t.NoBody {
+		return json.RawMessage("{}"), nil
+	}
 	if len(raw) == 0 {
 		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "The request has no body; a %s needs a JSON object.", c.Method)
 	}

@@ -125,6 +125,8 @@ type ResourceType struct {
 	// Decode turns a request body that is not plain JSON into JSON, for clients that
 	// send such; nil means that the body is JSON.
 	Decode func(body []byte) (json.RawMessage, error)
+	// NoBody takes a PUT without a body for an empty object: the id says it all.
+	NoBody bool
 	// Load may fetch what Default and Validate need (through w.Client, as the
 	// caller, so that rights are checked) and keep it in w.Loaded. It may change
 	// nothing.

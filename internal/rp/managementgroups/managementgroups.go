@@ -40,7 +40,7 @@ func New(cfg Config) provider.Provider {
 			ReadOnly: []string{"properties.tenantId", "properties.details.version", "properties.details.updatedTime", "properties.details.updatedBy"},
 			Default:  cfg.defaults, Validate: validate, Commit: cfg.commit, CheckDelete: cfg.checkDelete, View: view,
 		}, {
-			Type: assignment.TypeMember, APIVersions: versions, Hidden: true, NoState: true, NoPatch: true,
+			Type: assignment.TypeMember, APIVersions: versions, Hidden: true, NoState: true, NoPatch: true, NoBody: true,
 			Codes:    provider.Codes{Create: 200, Delete: 204},
 			ReadOnly: []string{"properties"},
 			Load:     mayMove,

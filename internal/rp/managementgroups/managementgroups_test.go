@@ -67,7 +67,7 @@ func TestTree(t *testing.T) {
 	if got := fmt.Sprint(ancestors(t, s, sub)); got != "["+tenant+"]" {
 		t.Errorf("a subscription that was not moved: %s", got)
 	}
-	if status, body := do(t, s, "PUT", path("prod")+"/subscriptions/"+providertest.Subscription, "{}"); status != 200 {
+	if status, body := do(t, s, "PUT", path("prod")+"/subscriptions/"+providertest.Subscription, ""); status != 200 {
 		t.Fatalf("moving: %d %s", status, body)
 	}
 	if got := fmt.Sprint(ancestors(t, s, providertest.Group())); got != "[prod corp "+tenant+"]" {
