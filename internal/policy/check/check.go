@@ -70,7 +70,7 @@ func (c *checking) document(d *Document) {
 	if d.Conditional {
 		uncertain = []policy.Doubt{{Field: "the condition of the resource"}}
 	}
-	covered := c.rules.set.At(d.ID)
+	covered, reached := c.rules.set.At(d.ID), false
 	for _, a := range c.rules.set.Assignments {
 		doubts := slices.Clone(uncertain)
 		if !slices.Contains(covered, a) {
@@ -79,9 +79,13 @@ func (c *checking) document(d *Document) {
 			}
 			doubts = append(doubts, policy.Doubt{Field: "resource group", Address: "id"})
 		}
+		reached = true
 		for _, u := range a.Units {
 			c.unit(d, u, doubts)
 		}
+	}
+	if !reached {
+		c.report.Notes = append(c.report.Notes, fmt.Sprintf("%s:%d: no assignment covers %s, which would be %s", d.File, d.Line, d.Source, d.ID))
 	}
 }
 

@@ -312,3 +312,12 @@ func TestParametersOfATemplate(t *testing.T) {
 		t.Errorf("%s\n%s", diff, rendered(t, "table", r))
 	}
 }
+
+// What no assignment reaches has no findings: that must not look like compliance.
+func TestWhatNoAssignmentCoversIsSaid(t *testing.T) {
+	documents := write(t, map[string]string{"1.json": disk("one", "a"), "2.json": disk("two", "b")})
+	r := checked(t, []string{documents}, Options{}, Policies{Files: []string{write(t, map[string]string{"d.json": definition, "a.json": assigned(sub+"/resourceGroups/one", "x", "")})}})
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "no assignment covers Microsoft.Compute/disks b") {
+		t.Errorf("%q", r.Notes)
+	}
+}
