@@ -46,6 +46,7 @@ func TestAzureCLI(t *testing.T) {
 		{"image builder", s.imageBuilder},
 		{"seed commands", s.seeds},
 		{"a machine", s.vm},
+		{"scale sets", s.scaleSets},
 	} {
 		if only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
 			continue
