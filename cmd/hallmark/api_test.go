@@ -28,6 +28,7 @@ import (
 	"hallmark.dev/hallmark/internal/rp/images"
 	"hallmark.dev/hallmark/internal/rp/insights"
 	"hallmark.dev/hallmark/internal/rp/locks"
+	"hallmark.dev/hallmark/internal/rp/managedidentity"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/network"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
@@ -62,6 +63,7 @@ func registered(t testing.TB) map[string]provider.Provider {
 		"images":            images.New(images.Config{}),
 		"insights":          insights.New(""),
 		"locks":             locks.New(),
+		"managedidentity":   managedidentity.New(managedidentity.Config{}),
 		"managementgroups":  managementgroups.New(managementgroups.Config{}),
 		"network":           network.New(networks),
 		"network/scalesets": network.NewScaleSets(networks),

@@ -27,6 +27,7 @@ var behind = map[string]string{
 	"microsoft.compute/virtualmachinescalesets":                                   "real: instances are machines; load balancers and autoscale settings that it names are recorded",
 	"microsoft.compute/virtualmachinescalesets/virtualmachines":                   "real: a QEMU machine",
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": "real: the instance's address on the machine network",
+	"microsoft.managedidentity/userassignedidentities":                            "real: an identity that machines may act as ([access.md](access.md))",
 	"microsoft.management/managementgroups":                                       "real: scopes for policies and roles",
 	"microsoft.management/managementgroups/subscriptions":                         "real: which subscription is below which group",
 	"microsoft.network/networkinterfaces":                                         "real in part: the address is one of this host's machine network, not of the subnet's prefix",

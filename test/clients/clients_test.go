@@ -39,6 +39,7 @@ func TestAzureCLI(t *testing.T) {
 		{"accounts and groups", s.accounts},
 		{"management groups", s.managementGroups},
 		{"marketplace", s.marketplace},
+		{"surface", s.surface},
 		{"policy", s.policy},
 		{"graph", s.graph},
 		{"golden image", s.goldenImage},
