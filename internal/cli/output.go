@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ func (a *App) print(value any, columns ...column) error {
 	case "json":
 		return writeJSON(a.Out, plain)
 	case "yaml":
-		return yaml.NewEncoder(a.Out).Encode(plain)
+		return yaml.NewEncoder(a.Out).Encode(whole(plain))
 	case "tsv":
 		return writeTSV(a.Out, plain, columns)
 	case "table":
@@ -51,6 +52,26 @@ func toPlain(value any) (any, error) {
 	}
 	var plain any
 	return plain, json.Unmarshal(raw, &plain)
+}
+
+// whole makes integers of numbers that are: JSON knows one kind of number only, and
+// YAML would write 3.0.
+func whole(value any) any {
+	switch v := value.(type) {
+	case float64:
+		if n := int64(v); float64(n) == v && math.Abs(v) < 1<<53 {
+			return n
+		}
+	case []any:
+		for i := range v {
+			v[i] = whole(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = whole(v[k])
+		}
+	}
+	return value
 }
 
 func writeJSON(w io.Writer, value any) error {
