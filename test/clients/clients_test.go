@@ -54,7 +54,9 @@ func TestAzureCLI(t *testing.T) {
 		}
 		if !t.Run(part.name, part.do) {
 			t.Logf("the server's log ends with\n%s", s.plane.LogEnd())
-			t.FailNow()
+			if part.name == "golden image" {
+				t.FailNow() // there is nothing to make machines from
+			}
 		}
 	}
 	if only == "" {

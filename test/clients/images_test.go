@@ -12,7 +12,7 @@ func (s *suite) marketplace(t *testing.T) {
 	image := func(verb string, more ...string) []string {
 		return append(append([]string{"vm", "image", verb}, at...), more...)
 	}
-	s.expect(t, "Debian", "[].name", image("list-publishers")...)
+	s.expect(t, "Debian", "[?name=='Debian'].name", image("list-publishers")...)
 	s.expect(t, "debian-12", "[?name=='debian-12'].name", image("list-offers", "-p", "Debian")...)
 	s.expect(t, "12-gen2", "[?name=='12-gen2'].name", image("list-skus", "-p", "Debian", "-f", "debian-12")...)
 	urn := s.az.Query(t, "[?sku=='12-gen2']|[0].urn", image("list", "--all", "-p", "Debian", "-f", "debian-12")...)

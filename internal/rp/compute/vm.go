@@ -92,8 +92,8 @@ type vmState struct {
 	Generalized  bool `json:"generalized,omitempty"`
 
 	PasswordHash string `json:"passwordHash,omitempty"` // crypt(5)
-	CustomData   []byte `json:"customData,omitempty"`
-	UserData     string `json:"userData,omitempty"` // base64, as sent
+	CustomData   []byte `json:"customData,omitempty"`   // sealed
+	UserData     string `json:"userData,omitempty"`     // base64, as sent
 	// Instance counts the times that the guest must take itself for new (reimage).
 	Instance int `json:"instance"`
 

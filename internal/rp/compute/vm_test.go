@@ -509,8 +509,10 @@ func TestImmutable(t *testing.T) {
 		t.Error("secrets are shown")
 	}
 	d, err := store.Get(t.Context(), r.Store, vmID("web-1").Key())
-	if err != nil || strings.Contains(string(d.Private)+string(d.Body), "Correct-horse1") {
-		t.Errorf("the password is stored: %v", err)
+	for _, secret := range []string{"Correct-horse1", *first.Properties.OSProfile.CustomData} {
+		if err != nil || strings.Contains(string(d.Private)+string(d.Body), secret) {
+			t.Errorf("%q is stored: %v", secret, err)
+		}
 	}
 	guest := r.w.machines[*vm.Properties.VMID].Guest
 	if !guest.PasswordLogin || !strings.HasPrefix(guest.PasswordHash, "$2a$") || string(guest.CustomData) != "#!/bin/sh\n" {

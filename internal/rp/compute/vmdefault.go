@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -129,7 +130,7 @@ func (s *service) defaultVM(w *provider.Write) error {
 	if !p.Born {
 		p.Want = running // a creation that failed is tried again
 	}
-	if err := takeSecrets(w, l, &p); err != nil {
+	if err := s.takeSecrets(w, l, &p); err != nil {
 		return err
 	}
 	if w.Create() {
@@ -160,8 +161,8 @@ func newState(l loadedVM) vmState {
 }
 
 // takeSecrets moves what nobody may read again from the body into Private: the
-// password only as a hash, of a kind that crypt(5) knows.
-func takeSecrets(w *provider.Write, l loadedVM, p *vmState) error {
+// password only as a hash, of a kind that crypt(5) knows, custom data sealed.
+func (s *service) takeSecrets(w *provider.Write, l loadedVM, p *vmState) error {
 	w.Doc.Body = arm.Remove(arm.Remove(w.Doc.Body, "properties.osProfile.adminPassword"), "properties.osProfile.customData")
 	if w.Doc.Body = arm.Remove(w.Doc.Body, pathUserData); l.userData != nil {
 		p.UserData = *l.userData
@@ -176,10 +177,21 @@ func takeSecrets(w *provider.Write, l loadedVM, p *vmState) error {
 		}
 		p.PasswordHash = string(hash) // Validate refuses a password that is too long
 	}
-	if data, err := base64.StdEncoding.DecodeString(l.customData); err == nil && len(data) > 0 {
-		p.CustomData = data
+	return s.takeCustomData(l.customData, &p.CustomData)
+}
+
+// takeCustomData seals custom data, which often holds secrets. What is kept already stays as
+// it is: sealed anew, it would look like a change. Validate has refused what is not base64.
+func (s *service) takeCustomData(text string, kept *[]byte) error {
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil || len(data) == 0 {
+		return nil
 	}
-	return nil
+	if before, err := s.open(*kept); err == nil && bytes.Equal(before, data) {
+		return nil
+	}
+	*kept, err = s.seal(data)
+	return err
 }
 
 func (s *service) defaultNewVM(w *provider.Write, l loadedVM, p vmState) error {

@@ -65,7 +65,7 @@ type setState struct {
 	// Model is the fingerprint of what members are made from.
 	Model        string `json:"model,omitempty"`
 	PasswordHash string `json:"passwordHash,omitempty"` // crypt(5)
-	CustomData   []byte `json:"customData,omitempty"`
+	CustomData   []byte `json:"customData,omitempty"`   // sealed
 	// Specialized: the model's image has its users and names already.
 	Specialized bool `json:"specialized,omitempty"`
 	// Next is the number of the next instance; numbers are never used again.

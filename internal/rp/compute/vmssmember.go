@@ -31,7 +31,7 @@ const (
 type membership struct {
 	Model        string          `json:"model"`
 	PasswordHash string          `json:"passwordHash,omitempty"`
-	CustomData   []byte          `json:"customData,omitempty"`
+	CustomData   []byte          `json:"customData,omitempty"` // sealed
 	SKU          json.RawMessage `json:"sku,omitempty"`
 }
 

@@ -2,7 +2,6 @@ package compute
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -133,7 +132,7 @@ func inheritSet(d, old *store.Document) error {
 func (s *service) defaultSet(w *provider.Write) error {
 	l, _ := w.Loaded.(loadedSet)
 	_, p := readSet(w.Doc)
-	if err := takeSetSecrets(w, l, &p); err != nil {
+	if err := s.takeSetSecrets(w, l, &p); err != nil {
 		return err
 	}
 	if err := readBooleans(w.Doc); err != nil {
@@ -175,8 +174,8 @@ func readBooleans(d *store.Document) error {
 }
 
 // takeSetSecrets moves what nobody may read again from the model into Private. The same
-// password again is the same model.
-func takeSetSecrets(w *provider.Write, l loadedSet, p *setState) error {
+// password, and the same custom data, again is the same model.
+func (s *service) takeSetSecrets(w *provider.Write, l loadedSet, p *setState) error {
 	for _, name := range []string{"adminPassword", "customData"} {
 		w.Doc.Body = arm.Remove(w.Doc.Body, pathProfile+".osProfile."+name)
 	}
@@ -190,10 +189,7 @@ func takeSetSecrets(w *provider.Write, l loadedSet, p *setState) error {
 		}
 		p.PasswordHash = string(hash) // Validate refuses a password that is too long
 	}
-	if data, err := base64.StdEncoding.DecodeString(l.vm.customData); err == nil && len(data) > 0 {
-		p.CustomData = data
-	}
-	return nil
+	return s.takeCustomData(l.vm.customData, &p.CustomData)
 }
 
 // dropProtectedSettings: extensions in a model are recorded only, and their secrets not even that.

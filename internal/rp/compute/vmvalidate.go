@@ -48,7 +48,7 @@ func (s *service) validateVM(w *provider.Write) []*arm.Error {
 		errs = append(errs, checkOSProfile(b, l, p)...)
 		return append(errs, checkSystemDisk(w, b, l)...)
 	}
-	return append(errs, checkChange(w, b, l, p)...)
+	return append(errs, s.checkChange(w, b, l, p)...)
 }
 
 func (s *service) checkSize(b vmBody) []*arm.Error {
@@ -342,7 +342,7 @@ func checkUserData(l loadedVM) []*arm.Error {
 }
 
 // checkChange refuses changes of what is decided at creation.
-func checkChange(w *provider.Write, b vmBody, l loadedVM, p vmState) (errs []*arm.Error) {
+func (s *service) checkChange(w *provider.Write, b vmBody, l loadedVM, p vmState) (errs []*arm.Error) {
 	for _, path := range []string{"id", "publisher", "offer", "sku", "version"} {
 		errs = append(errs, unchanged(w, pathImageReference+"."+path)...)
 	}
@@ -359,8 +359,10 @@ func checkChange(w *provider.Write, b vmBody, l loadedVM, p vmState) (errs []*ar
 	if l.password != "" && bcrypt.CompareHashAndPassword([]byte(p.PasswordHash), []byte(l.password)) != nil {
 		errs = append(errs, immutable("properties.osProfile.adminPassword"))
 	}
-	if data, _ := base64.StdEncoding.DecodeString(l.customData); l.customData != "" && string(data) != string(p.CustomData) {
-		errs = append(errs, immutable("properties.osProfile.customData"))
+	if data, _ := base64.StdEncoding.DecodeString(l.customData); l.customData != "" {
+		if before, err := s.open(p.CustomData); err != nil || string(data) != string(before) {
+			errs = append(errs, immutable("properties.osProfile.customData"))
+		}
 	}
 	return append(errs, checkOffline(b, old, p)...)
 }

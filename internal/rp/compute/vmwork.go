@@ -429,6 +429,10 @@ func (v *vmWork) machine(ctx context.Context) (Machine, error) {
 func (v *vmWork) describe(ctx context.Context) (Machine, error) {
 	size, _ := v.size(v.state.Size)
 	m := Machine{Name: v.state.Machine, Label: machineName(v.ID), VCPUs: size.Granted.VCPUs, MemoryMiB: size.Granted.MemoryMiB, Guest: v.guest()}
+	var err error
+	if m.Guest.CustomData, err = v.open(v.state.CustomData); err != nil {
+		return m, fmt.Errorf("opening the custom data of %s: %w", v.ID, err)
+	}
 	for _, d := range v.body.disks() {
 		id, err := arm.ParseID(d.ManagedDisk.ID)
 		if err != nil {
@@ -453,7 +457,7 @@ func lun(d vmDisk) int {
 
 func (v *vmWork) guest() Guest {
 	g := Guest{InstanceID: v.state.Machine, Hostname: cmp.Or(v.body.computerName(), hostNameOf(machineName(v.ID))), PasswordHash: v.state.PasswordHash,
-		CustomData: v.state.CustomData, Specialized: v.state.Specialized || v.body.Properties.OSProfile == nil}
+		Specialized: v.state.Specialized || v.body.Properties.OSProfile == nil}
 	if v.state.Instance > 0 {
 		g.InstanceID = fmt.Sprintf("%s-%d", v.state.Machine, v.state.Instance)
 	}
