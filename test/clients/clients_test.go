@@ -47,6 +47,7 @@ func TestAzureCLI(t *testing.T) {
 		{"image builder", s.imageBuilder},
 		{"seed commands", s.seeds},
 		{"a machine", s.vm},
+		{"an agent by policy", s.agentByPolicy},
 		{"scale sets", s.scaleSets},
 	} {
 		if only != "" && !strings.Contains(","+only+",", ","+part.name+",") {
