@@ -62,11 +62,17 @@ func copyBefore(ctx context.Context, db *sql.DB, path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	return copyTo(ctx, db, path)
+	return copyTo(path, func(part string) error {
+		_, err := db.ExecContext(ctx, vacuumInto, part)
+		return err
+	})
 }
 
-// copyTo writes a consistent copy to a file that must not exist: complete or not there.
-func copyTo(ctx context.Context, db *sql.DB, path string) error {
+const vacuumInto = `VACUUM INTO ?1`
+
+// copyTo has a consistent copy written to a file that must not exist: complete or not
+// there. write fills an empty file.
+func copyTo(path string, write func(part string) error) error {
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("copying the store: %s: %w", path, errors.Join(os.ErrExist, err))
 	}
@@ -80,8 +86,7 @@ func copyTo(ctx context.Context, db *sql.DB, path string) error {
 		return fmt.Errorf("copying the store: %w", err)
 	}
 	defer os.Remove(part) // gone after the rename
-	_, err = db.ExecContext(ctx, `VACUUM INTO ?1`, part)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(write(part), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("copying the store to %s: %w", path, err)
 	}
 	if err := os.Rename(part, path); err != nil {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql"
 	"fmt"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -15,59 +14,51 @@ func (t *tx) Scan(q store.Query, bodies bool, f func(*store.Head) error) error {
 	if bodies {
 		columns += ", body"
 	}
-	text, args := statement(columns, "lower(location)", q.Normal())
-	rows, err := t.q.QueryContext(t.ctx, text, args...)
+	query, args := statement(columns, "lower(location)", q.Normal())
+	rows, err := t.query(query, args...)
 	if err != nil {
 		return fmt.Errorf("scanning: %w", err)
 	}
-	defer rows.Close()
+	defer rows.close()
 	var h store.Head
-	var typ, location, id, tags, body sql.RawBytes
-	dest := []any{&id, &typ, &location, &tags, &body}
-	if !bodies {
-		dest = dest[:4]
-	}
-	for rows.Next() {
-		if err := rows.Scan(dest...); err != nil {
-			return fmt.Errorf("scanning: %w", err)
+	var tags []byte
+	for rows.next() {
+		v := rows.values
+		h.ID = append(h.ID[:0], text(v[0])...)
+		h.Type, h.Location = arm.Type(text(v[1])), text(v[2])
+		if h.Tags = nil; v[3] != nil {
+			tags = append(tags[:0], text(v[3])...)
+			h.Tags = tags
 		}
-		h.ID, h.Tags, h.Body = id, tags, body
-		if string(h.Type) != string(typ) { // they repeat
-			h.Type = arm.Type(typ)
-		}
-		if h.Location != string(location) {
-			h.Location = string(location)
+		if bodies {
+			h.Body = bytes(v[4])
 		}
 		if err := f(&h); err != nil {
 			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("scanning: %w", err)
+	if rows.err != nil {
+		return fmt.Errorf("scanning: %w", rows.err)
 	}
 	return nil
 }
 
 // Types implements store.Scanner: one step into the index for each.
 func (t *tx) Types() ([]arm.Type, error) {
-	rows, err := t.q.QueryContext(t.ctx, `WITH RECURSIVE k(key) AS (
+	rows, err := t.query(`WITH RECURSIVE k(key) AS (
 		SELECT min(type_key) FROM documents
 		UNION ALL SELECT (SELECT min(type_key) FROM documents WHERE type_key > k.key) FROM k WHERE k.key IS NOT NULL)
 		SELECT (SELECT type FROM documents WHERE type_key = k.key LIMIT 1) FROM k WHERE key IS NOT NULL`)
 	if err != nil {
 		return nil, fmt.Errorf("listing types: %w", err)
 	}
-	defer rows.Close()
+	defer rows.close()
 	var types []arm.Type
-	for rows.Next() {
-		var typ arm.Type
-		if err := rows.Scan(&typ); err != nil {
-			return nil, fmt.Errorf("listing types: %w", err)
-		}
-		types = append(types, typ)
+	for rows.next() {
+		types = append(types, arm.Type(text(rows.values[0])))
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("listing types: %w", err)
+	if rows.err != nil {
+		return nil, fmt.Errorf("listing types: %w", rows.err)
 	}
 	return types, nil
 }

@@ -9,6 +9,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -17,8 +18,9 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
 
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -40,8 +42,8 @@ const (
 type Store struct {
 	path   string
 	lock   *os.File
-	write  *sql.DB // one connection
-	read   *sql.DB
+	write  *conn // the writer's
+	read   *pool
 	writes chan *update
 	done   chan struct{} // closed when the writer has ended
 
@@ -72,16 +74,21 @@ func (s *Store) open(ctx context.Context) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if s.write, err = connect(s.path, 1, writeCache); err != nil {
+	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	if err := migrate(ctx, s.write, s.path); err != nil {
+	d, err := connector(s.path, writeCache)
+	if err != nil {
 		return err
 	}
-	if s.read, err = connect(s.path, readers, readCache); err != nil {
+	if s.write, err = newConn(ctx, d); err != nil {
 		return err
 	}
-	w, err := newWriter(ctx, s)
+	if d, err = connector(s.path, readCache); err != nil {
+		return err
+	}
+	s.read = newPool(d, readers)
+	w, err := newWriter(s)
 	if err != nil {
 		return err
 	}
@@ -89,7 +96,18 @@ func (s *Store) open(ctx context.Context) error {
 	return nil
 }
 
-func connect(path string, connections, cache int) (*sql.DB, error) {
+// migrate has a connection of its own: goose asks for one of database/sql.
+func (s *Store) migrate(ctx context.Context) error {
+	d, err := connector(s.path, writeCache)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(d)
+	db.SetMaxOpenConns(1)
+	return errors.Join(migrate(ctx, db, s.path), db.Close())
+}
+
+func connector(path string, cache int) (driver.Connector, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -97,13 +115,7 @@ func connect(path string, connections, cache int) (*sql.DB, error) {
 	u := url.URL{Scheme: "file", Path: abs, RawQuery: url.Values{
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", fmt.Sprintf("cache_size(-%d)", cache)},
 	}.Encode()}
-	db, err := sql.Open("sqlite", u.String())
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
+	return sqlite.NewConnector(u.String())
 }
 
 // lockFile takes the lock that keeps a second process away. The kernel frees it when
@@ -128,12 +140,16 @@ func (s *Store) View(ctx context.Context, f func(store.ReadTx) error) error {
 	if s.isClosed() {
 		return store.ErrClosed
 	}
-	t, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	c, err := s.read.begin(ctx)
 	if err != nil {
 		return s.explain(ctx, "starting to read", err)
 	}
-	defer t.Rollback() // a snapshot has nothing to commit
-	return f(&tx{ctx: ctx, q: t})
+	t := &tx{ctx: ctx, c: c}
+	defer func() {
+		t.c = nil // whoever kept it must not read in another's snapshot
+		s.read.end(c)
+	}()
+	return f(t)
 }
 
 // Since implements store.Store.
@@ -141,41 +157,45 @@ func (s *Store) Since(ctx context.Context, revision int64, limit int) (cs []stor
 	if s.isClosed() {
 		return nil, 0, store.ErrClosed
 	}
-	t, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	c, err := s.read.begin(ctx)
 	if err != nil {
 		return nil, 0, s.explain(ctx, "reading changes", err)
 	}
-	defer t.Rollback() // a snapshot has nothing to commit
-	var pruned int64
-	if err := t.QueryRowContext(ctx, `SELECT (SELECT value FROM counters WHERE name='revision'), (SELECT value FROM counters WHERE name='pruned')`).Scan(&newest, &pruned); err != nil {
+	defer s.read.end(c)
+	vs, _, err := c.row(`SELECT (SELECT value FROM counters WHERE name='revision'), (SELECT value FROM counters WHERE name='pruned')`)
+	if err != nil {
 		return nil, 0, s.explain(ctx, "reading changes", err)
 	}
+	newest, pruned := integer(vs[0]), integer(vs[1])
 	if revision != 0 && revision < pruned {
 		return nil, newest, store.ErrPruned
 	}
 	if limit <= 0 {
 		limit = -1
 	}
-	cs, err = changes(ctx, t, revision, limit)
+	if revision == newest {
+		return nil, newest, nil
+	}
+	cs, err = changes(ctx, c, revision, limit)
 	return cs, newest, err
 }
 
-func changes(ctx context.Context, t *sql.Tx, revision int64, limit int) ([]store.Change, error) {
-	rows, err := t.QueryContext(ctx, `SELECT revision, key, type, 0 FROM documents WHERE revision > ?1
-		UNION ALL SELECT revision, key, type, 1 FROM tombstones WHERE revision > ?1 ORDER BY 1 LIMIT ?2`, revision, limit)
+func changes(ctx context.Context, c *conn, revision int64, limit int) ([]store.Change, error) {
+	rows, err := c.query(ctx, `SELECT revision, key, type, 0 FROM documents WHERE revision > ?1
+		UNION ALL SELECT revision, key, type, 1 FROM tombstones WHERE revision > ?1 ORDER BY 1 LIMIT ?2`, revision, int64(limit))
 	if err != nil {
 		return nil, fmt.Errorf("reading changes: %w", err)
 	}
-	defer rows.Close()
+	defer rows.close()
 	var cs []store.Change
-	for rows.Next() {
-		var c store.Change
-		if err := rows.Scan(&c.Revision, &c.Key, &c.Type, &c.Deleted); err != nil {
-			return nil, fmt.Errorf("reading changes: %w", err)
-		}
-		cs = append(cs, c)
+	for rows.next() {
+		v := rows.values
+		cs = append(cs, store.Change{Revision: integer(v[0]), Key: text(v[1]), Type: arm.Type(text(v[2])), Deleted: integer(v[3]) != 0})
 	}
-	return cs, rows.Err()
+	if rows.err != nil {
+		return nil, fmt.Errorf("reading changes: %w", rows.err)
+	}
+	return cs, nil
 }
 
 // Changed implements store.Notifier.
@@ -195,9 +215,9 @@ func (s *Store) notify() {
 // Prune implements store.Pruner.
 func (s *Store) Prune(ctx context.Context, upTo int64) error {
 	return s.submit(ctx, func(t *tx) error {
-		_, err := t.q.ExecContext(ctx, `UPDATE counters SET value = max(value, coalesce((SELECT max(revision) FROM tombstones WHERE revision <= ?1), 0)) WHERE name = 'pruned'`, upTo)
+		err := t.exec(`UPDATE counters SET value = max(value, coalesce((SELECT max(revision) FROM tombstones WHERE revision <= ?1), 0)) WHERE name = 'pruned'`, upTo)
 		if err == nil {
-			_, err = t.q.ExecContext(ctx, `DELETE FROM tombstones WHERE revision <= ?1`, upTo)
+			err = t.exec(`DELETE FROM tombstones WHERE revision <= ?1`, upTo)
 		}
 		if err != nil {
 			return fmt.Errorf("pruning: %w", err)
@@ -212,7 +232,12 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	if s.isClosed() {
 		return store.ErrClosed
 	}
-	return copyTo(ctx, s.read, path)
+	c, err := s.read.take(ctx)
+	if err != nil {
+		return s.explain(ctx, "copying the store", err)
+	}
+	defer s.read.give(c)
+	return copyTo(path, func(part string) error { return c.exec(ctx, vacuumInto, part) })
 }
 
 // Close waits for the writer to finish what it has.
@@ -231,10 +256,11 @@ func (s *Store) Close() error {
 
 func (s *Store) closeFiles() error {
 	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	if s.read != nil {
+		errs = append(errs, s.read.close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.close())
 	}
 	return errors.Join(append(errs, s.lock.Close())...)
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -117,7 +118,13 @@ func TestMigrationTakesACopyFirst(t *testing.T) {
 		}
 		next[filepath.Base(file)] = &fstest.MapFile{Data: data}
 	}
-	if err := migrateWith(t.Context(), s.write, path, next); err != nil {
+	d, err := connector(path, readCache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(d)
+	defer db.Close()
+	if err := migrateWith(t.Context(), db, path, next); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -2,31 +2,63 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/store"
 )
 
 // tx is a transaction of either kind; only Update hands it out as one that writes.
 type tx struct {
 	ctx      context.Context
-	q        *sql.Tx
+	c        *conn // nil when it has ended
 	revision int64 // of the last change in this transaction
 	wrote    bool
 }
 
 const columns = `key, id, type, subscription, resource_group, location, tags, body, private, operations, deleting, revision, created_at, updated_at, created_by, updated_by`
 
+var errEnded = errors.New("bug: the transaction has ended")
+
+func (t *tx) exec(text string, args ...any) error {
+	if t.c == nil {
+		return errEnded
+	}
+	return t.c.exec(t.ctx, text, args...)
+}
+
+func (t *tx) query(text string, args ...any) (*rows, error) {
+	if t.c == nil {
+		return nil, errEnded
+	}
+	return t.c.query(t.ctx, text, args...)
+}
+
+// row looks one row up. It takes less time than arranging to be interrupted would.
+func (t *tx) row(text string, args ...any) (vs []driver.Value, ok bool, err error) {
+	if err := t.ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	if t.c == nil {
+		return nil, false, errEnded
+	}
+	return t.c.row(text, args...)
+}
+
 // Get implements store.ReadTx.
 func (t *tx) Get(key string) (*store.Document, error) {
-	d, err := scan(t.q.QueryRowContext(t.ctx, `SELECT `+columns+` FROM documents WHERE key = ?1`, strings.ToLower(key)))
-	if errors.Is(err, sql.ErrNoRows) {
+	vs, ok, err := t.row(`SELECT `+columns+` FROM documents WHERE key = ?1`, strings.ToLower(key))
+	if err == nil && !ok {
 		return nil, fmt.Errorf("%s: %w", key, store.ErrNotFound)
+	}
+	var d *store.Document
+	if err == nil {
+		d, err = document(vs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", key, err)
@@ -37,21 +69,21 @@ func (t *tx) Get(key string) (*store.Document, error) {
 // List implements store.ReadTx.
 func (t *tx) List(q store.Query) ([]*store.Document, error) {
 	text, args := selection(q.Normal())
-	rows, err := t.q.QueryContext(t.ctx, text, args...)
+	rows, err := t.query(text, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing: %w", err)
 	}
-	defer rows.Close()
+	defer rows.close()
 	var ds []*store.Document
-	for rows.Next() {
-		d, err := scan(rows)
+	for rows.next() {
+		d, err := document(rows.values)
 		if err != nil {
 			return nil, fmt.Errorf("listing: %w", err)
 		}
 		ds = append(ds, d)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("listing: %w", err)
+	if rows.err != nil {
+		return nil, fmt.Errorf("listing: %w", rows.err)
 	}
 	return ds, nil
 }
@@ -93,7 +125,7 @@ func statement(columns, location string, q store.Query) (string, []any) {
 	text += ` ORDER BY key`
 	if q.Limit > 0 {
 		text += ` LIMIT ?`
-		args = append(args, q.Limit)
+		args = append(args, int64(q.Limit))
 	}
 	return text, args
 }
@@ -122,7 +154,7 @@ func (t *tx) Put(d *store.Document, expect int64) error {
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", d.ID, err)
 	}
-	_, err = t.q.ExecContext(t.ctx, `INSERT INTO documents (`+columns+`, type_key, subscription_key, resource_group_key, location_key)
+	err = t.exec(`INSERT INTO documents (`+columns+`, type_key, subscription_key, resource_group_key, location_key)
 		VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)
 		ON CONFLICT (key) DO UPDATE SET id=?2, type=?3, subscription=?4, resource_group=?5, location=?6, tags=?7, body=?8, private=?9, operations=?10,
 		deleting=?11, revision=?12, created_at=?13, updated_at=?14, created_by=?15, updated_by=?16, type_key=?17, subscription_key=?18, resource_group_key=?19, location_key=?20`,
@@ -130,7 +162,7 @@ func (t *tx) Put(d *store.Document, expect int64) error {
 		micros(d.CreatedAt), micros(d.UpdatedAt), d.CreatedBy, d.UpdatedBy,
 		d.Type.Key(), strings.ToLower(d.SubscriptionID), strings.ToLower(d.ResourceGroup), strings.ToLower(d.Location))
 	if err == nil && expect <= store.Absent {
-		_, err = t.q.ExecContext(t.ctx, `DELETE FROM tombstones WHERE key = ?1`, key)
+		err = t.exec(`DELETE FROM tombstones WHERE key = ?1`, key)
 	}
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", d.ID, err)
@@ -142,9 +174,8 @@ func (t *tx) Put(d *store.Document, expect int64) error {
 // Delete implements store.Tx.
 func (t *tx) Delete(key string, expect int64) error {
 	key = strings.ToLower(key)
-	var typ string
-	err := t.q.QueryRowContext(t.ctx, `SELECT type FROM documents WHERE key = ?1`, key).Scan(&typ)
-	if errors.Is(err, sql.ErrNoRows) {
+	vs, ok, err := t.row(`SELECT type FROM documents WHERE key = ?1`, key)
+	if err == nil && !ok {
 		return fmt.Errorf("deleting %s: %w", key, store.ErrNotFound)
 	}
 	if err == nil {
@@ -154,10 +185,10 @@ func (t *tx) Delete(key string, expect int64) error {
 		return fmt.Errorf("deleting %s: %w", key, err)
 	}
 	t.revision++
-	_, err = t.q.ExecContext(t.ctx, `DELETE FROM documents WHERE key = ?1`, key)
+	err = t.exec(`DELETE FROM documents WHERE key = ?1`, key)
 	if err == nil {
-		_, err = t.q.ExecContext(t.ctx, `INSERT INTO tombstones (key, type, revision) VALUES (?1, ?2, ?3)
-			ON CONFLICT (key) DO UPDATE SET type = ?2, revision = ?3`, key, typ, t.revision)
+		err = t.exec(`INSERT INTO tombstones (key, type, revision) VALUES (?1, ?2, ?3)
+			ON CONFLICT (key) DO UPDATE SET type = ?2, revision = ?3`, key, text(vs[0]), t.revision)
 	}
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", key, err)
@@ -170,10 +201,13 @@ func (t *tx) check(key string, expect int64) error {
 	if expect == store.Any {
 		return nil
 	}
-	var revision int64 // 0 stands for absent, as in store.Absent
-	err := t.q.QueryRowContext(t.ctx, `SELECT revision FROM documents WHERE key = ?1`, key).Scan(&revision)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	vs, ok, err := t.row(`SELECT revision FROM documents WHERE key = ?1`, key)
+	if err != nil {
 		return err
+	}
+	revision := store.Absent
+	if ok {
+		revision = integer(vs[0])
 	}
 	if revision != expect {
 		return store.ErrConflict
@@ -181,27 +215,28 @@ func (t *tx) check(key string, expect int64) error {
 	return nil
 }
 
-type scanner interface{ Scan(dest ...any) error }
-
-func scan(row scanner) (*store.Document, error) {
-	var d store.Document
-	var tags, operations sql.NullString
-	var created, updated sql.NullInt64
-	err := row.Scan(&d.Key, &d.ID, &d.Type, &d.SubscriptionID, &d.ResourceGroup, &d.Location, &tags, (*[]byte)(&d.Body), (*[]byte)(&d.Private), &operations,
-		&d.Deleting, &d.Revision, &created, &updated, &d.CreatedBy, &d.UpdatedBy)
-	if err != nil {
-		return nil, err
+// document is a row of columns. Its values are its own already: the driver copies them.
+func document(v []driver.Value) (*store.Document, error) {
+	d := &store.Document{
+		Key: text(v[0]), ID: text(v[1]), Type: arm.Type(text(v[2])), SubscriptionID: text(v[3]), ResourceGroup: text(v[4]), Location: text(v[5]),
+		Body: bytes(v[7]), Private: bytes(v[8]), Deleting: integer(v[10]) != 0, Revision: integer(v[11]),
+		CreatedAt: fromMicros(v[12]), UpdatedAt: fromMicros(v[13]), CreatedBy: text(v[14]), UpdatedBy: text(v[15]),
 	}
 	d.ETag = store.ETagOf(d.Revision)
-	d.CreatedAt, d.UpdatedAt = fromMicros(created), fromMicros(updated)
-	if tags.Valid {
-		err = json.Unmarshal([]byte(tags.String), &d.Tags)
+	var err error
+	if tags, ok := v[6].(string); ok {
+		err = json.Unmarshal([]byte(tags), &d.Tags)
 	}
-	if operations.Valid && err == nil {
-		err = json.Unmarshal([]byte(operations.String), &d.Operations)
+	if operations, ok := v[9].(string); ok && err == nil {
+		err = json.Unmarshal([]byte(operations), &d.Operations)
 	}
-	return &d, err
+	return d, err
 }
+
+// What a value is, or nothing if it is NULL.
+func text(v driver.Value) string   { s, _ := v.(string); return s }
+func bytes(v driver.Value) []byte  { b, _ := v.([]byte); return b }
+func integer(v driver.Value) int64 { n, _ := v.(int64); return n }
 
 // lists are tags and operations as JSON, nil when empty.
 func lists(d *store.Document) (tags, operations any, err error) {
@@ -236,9 +271,10 @@ func micros(t time.Time) any {
 	return t.UnixMicro()
 }
 
-func fromMicros(n sql.NullInt64) time.Time {
-	if !n.Valid {
+func fromMicros(v driver.Value) time.Time {
+	n, ok := v.(int64)
+	if !ok {
 		return time.Time{}
 	}
-	return time.UnixMicro(n.Int64).UTC()
+	return time.UnixMicro(n).UTC()
 }

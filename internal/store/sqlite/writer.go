@@ -2,7 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -27,16 +27,20 @@ type writer struct {
 	unsure   bool  // a commit failed: it may have been applied, so revision must be read again
 }
 
-func newWriter(ctx context.Context, s *Store) (*writer, error) {
+func newWriter(s *Store) (*writer, error) {
 	w := &writer{s: s}
-	return w, w.readRevision(ctx)
+	return w, w.readRevision()
 }
 
-func (w *writer) readRevision(ctx context.Context) error {
-	if err := w.s.write.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'revision'`).Scan(&w.revision); err != nil {
+func (w *writer) readRevision() error {
+	revision, ok, err := w.s.write.number(`SELECT value FROM counters WHERE name = 'revision'`)
+	if err == nil && !ok {
+		err = errors.New("it is not there")
+	}
+	if err != nil {
 		return fmt.Errorf("reading the revision: %w", err)
 	}
-	w.unsure = false
+	w.revision, w.unsure = revision, false
 	return nil
 }
 
@@ -92,21 +96,27 @@ func (w *writer) run() {
 func (w *writer) commit(batch []*update) {
 	ctx := context.Background() // not that of one of the updates
 	if w.unsure {
-		if err := w.readRevision(ctx); err != nil {
+		if err := w.readRevision(); err != nil {
 			failAll(batch, err)
 			return
 		}
 	}
-	t, err := w.s.write.BeginTx(ctx, nil)
-	if err != nil {
+	c := w.s.write
+	if err := c.exec(ctx, "BEGIN"); err != nil {
+		_ = c.exec(ctx, "ROLLBACK") // of one that could not be rolled back before
 		failAll(batch, fmt.Errorf("starting to write: %w", err))
 		return
 	}
-	defer t.Rollback() // after a commit it does nothing
+	committed := false
+	defer func() {
+		if !committed {
+			_ = c.exec(ctx, "ROLLBACK") // SQLite does it by itself after some errors
+		}
+	}()
 	revision := w.revision
 	wrote := false
 	for _, u := range batch {
-		next, changed, err := apply(ctx, t, u, revision)
+		next, changed, err := apply(ctx, c, u, revision)
 		if err != nil {
 			failAll(batch, err)
 			return
@@ -116,8 +126,10 @@ func (w *writer) commit(batch []*update) {
 	if !wrote {
 		return
 	}
-	if _, err = t.ExecContext(ctx, `UPDATE counters SET value = ?1 WHERE name = 'revision'`, revision); err == nil {
-		err = t.Commit()
+	err := c.exec(ctx, `UPDATE counters SET value = ?1 WHERE name = 'revision'`, revision)
+	if err == nil {
+		err = c.exec(ctx, "COMMIT")
+		committed = err == nil
 	}
 	if err != nil {
 		w.unsure = true
@@ -130,22 +142,23 @@ func (w *writer) commit(batch []*update) {
 
 // apply runs one update; its own error stays in it, the returned one is the
 // database's and ends the batch.
-func apply(ctx context.Context, t *sql.Tx, u *update, revision int64) (next int64, changed bool, err error) {
+func apply(ctx context.Context, c *conn, u *update, revision int64) (next int64, changed bool, err error) {
 	if u.err = u.ctx.Err(); u.err != nil {
 		return revision, false, nil
 	}
-	if _, err := t.ExecContext(ctx, "SAVEPOINT one"); err != nil {
+	if err := c.exec(ctx, "SAVEPOINT one"); err != nil {
 		return 0, false, fmt.Errorf("starting a savepoint: %w", err)
 	}
-	x := &tx{ctx: ctx, q: t, revision: revision}
+	x := &tx{ctx: ctx, c: c, revision: revision}
 	u.err = safely(u.f, x)
+	x.c = nil // whoever kept it must not write in another's transaction
 	if u.err != nil {
-		if _, err := t.ExecContext(ctx, "ROLLBACK TO one"); err != nil {
+		if err := c.exec(ctx, "ROLLBACK TO one"); err != nil {
 			return 0, false, fmt.Errorf("rolling back: %w", err)
 		}
 		x.revision, x.wrote = revision, false
 	}
-	if _, err := t.ExecContext(ctx, "RELEASE one"); err != nil {
+	if err := c.exec(ctx, "RELEASE one"); err != nil {
 		return 0, false, fmt.Errorf("releasing a savepoint: %w", err)
 	}
 	return x.revision, x.wrote, nil
