@@ -76,7 +76,10 @@ func (v *Verifier) With(own identity.Verifier) *Verifier {
 
 // Verify implements identity.Verifier.
 func (v *Verifier) Verify(ctx context.Context, token string) (identity.Principal, error) {
-	i := v.issuers[named(token)]
+	var i *issuer
+	if len(v.issuers) > 0 { // reading the token's claims takes longer than our own verifier does
+		i = v.issuers[named(token)]
+	}
 	if i == nil {
 		return v.own.Verify(ctx, token)
 	}
