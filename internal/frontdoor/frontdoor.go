@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,8 +139,9 @@ func (d *door) panicked(ctx context.Context, w *recorder, p any) {
 
 func (d *door) done(ctx context.Context, r *http.Request, w *recorder, in *info, took time.Duration) {
 	d.metrics.observe(r.Method, w.status, took)
-	d.Log.InfoContext(ctx, "request", "method", r.Method, "path", r.URL.Path, "status", w.status, "ms", took.Milliseconds(), "bytes", w.bytes,
-		"principal", in.principal.ObjectID, "requestId", in.requestID, "client", r.UserAgent())
+	d.Log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", w.status),
+		slog.Int64("ms", took.Milliseconds()), slog.Int("bytes", w.bytes), slog.String("principal", in.principal.ObjectID),
+		slog.String("requestId", in.requestID), slog.String("client", r.UserAgent()))
 }
 
 // recorder remembers what was answered.
@@ -171,7 +174,14 @@ func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	var text [36]byte
+	hex.Encode(text[:], b[:4])
+	hex.Encode(text[9:], b[4:6])
+	hex.Encode(text[14:], b[6:8])
+	hex.Encode(text[19:], b[8:10])
+	hex.Encode(text[24:], b[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
 }
 
 // arm authenticates a request and hands it to the pipeline.
@@ -262,7 +272,7 @@ func writeResponse(w http.ResponseWriter, resp *provider.Response) {
 		if w.Header().Get("Content-Type") == "" {
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(resp.Body)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	}
 	w.WriteHeader(resp.Status)
 	_, _ = w.Write(resp.Body) // the client went away: nobody to tell
