@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -259,13 +260,11 @@ func (c *call) list(ctx context.Context, q store.Query, keep func(*store.Documen
 	if err != nil {
 		return nil, err
 	}
-	page := struct {
-		Value    []json.RawMessage `json:"value"`
-		NextLink string            `json:"nextLink,omitempty"`
-	}{Value: []json.RawMessage{}}
+	var items []json.RawMessage
+	var next string
 	if len(docs) > size {
 		docs = docs[:size]
-		page.NextLink = c.nextLink(docs[size-1].Key)
+		next = c.nextLink(docs[size-1].Key)
 	}
 	all := c.authorize(ctx, permission, c.path.ID) == nil
 	for _, d := range docs {
@@ -276,9 +275,38 @@ func (c *call) list(ctx context.Context, q store.Query, keep func(*store.Documen
 		if err != nil {
 			return nil, err
 		}
-		page.Value = append(page.Value, item)
+		items = append(items, item)
 	}
-	return JSON(200, page)
+	body, err := page(items, next)
+	return &Response{Status: 200, Header: http.Header{}, Body: body}, err
+}
+
+// page joins items, which are JSON already: to marshal them would check and copy each
+// byte again, which was half of a list's time.
+func page(items []json.RawMessage, nextLink string) ([]byte, error) {
+	size := len(nextLink) + 64
+	for _, item := range items {
+		size += len(item) + 1
+	}
+	out := append(make([]byte, 0, size), `{"value":[`...)
+	for i, item := range items {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		if len(item) == 0 {
+			item = json.RawMessage("null")
+		}
+		out = append(out, item...)
+	}
+	out = append(out, ']')
+	if nextLink != "" {
+		link, err := json.Marshal(nextLink)
+		if err != nil {
+			return nil, fmt.Errorf("writing an answer: %w", err)
+		}
+		out = append(append(out, `,"nextLink":`...), link...)
+	}
+	return append(out, '}'), nil
 }
 
 func pageSize(top string) (int, error) {
