@@ -3,6 +3,8 @@ package graph
 import (
 	"regexp"
 	"strings"
+
+	"hallmark.dev/hallmark/internal/arm"
 )
 
 // filter is a $filter: conditions joined by "and".
@@ -28,7 +30,7 @@ func parseFilter(text string) (filter, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	for _, part := range splitAnd(text) {
+	for _, part := range arm.SplitAnd(text) {
 		c, ok := parseCondition(strings.TrimSpace(part))
 		if !ok {
 			return nil, failure(400, "Request_UnsupportedQuery", "The filter '%s' is not supported here. Use eq, startswith() and any(x:x eq '…'), joined by 'and'.", clip(part))
@@ -90,20 +92,4 @@ func (c condition) fits(v any) bool {
 		}
 	}
 	return false
-}
-
-// splitAnd splits at "and" outside quotes.
-func splitAnd(text string) []string {
-	var parts []string
-	start, quoted := 0, false
-	for i := range len(text) {
-		if text[i] == '\'' {
-			quoted = !quoted
-		}
-		if !quoted && i >= start && i+5 <= len(text) && strings.EqualFold(text[i:i+5], " and ") {
-			parts = append(parts, text[start:i])
-			start = i + 5
-		}
-	}
-	return append(parts, text[start:])
 }

@@ -25,7 +25,7 @@ func parseFilter(text string, properties ...string) (filter, error) {
 	if strings.TrimSpace(text) == "" {
 		return f, nil
 	}
-	for _, part := range splitAnd(text) {
+	for _, part := range arm.SplitAnd(text) {
 		if !f.add(strings.TrimSpace(part), properties) {
 			return f, arm.BadRequest("InvalidFilterInQueryString", "$filter",
 				"The filter '%s' is not supported here. Use atScope(), %s eq '…', joined by 'and'.", clip(part), strings.Join(properties, " eq '…', "))
@@ -58,20 +58,4 @@ func (f *filter) add(part string, properties []string) bool {
 		}
 	}
 	return false
-}
-
-// splitAnd splits at "and" outside quotes.
-func splitAnd(text string) []string {
-	var parts []string
-	start, quoted := 0, false
-	for i := range len(text) {
-		if text[i] == '\'' {
-			quoted = !quoted
-		}
-		if !quoted && i >= start && i+5 <= len(text) && strings.EqualFold(text[i:i+5], " and ") {
-			parts = append(parts, text[start:i])
-			start = i + 5
-		}
-	}
-	return append(parts, text[start:])
 }
