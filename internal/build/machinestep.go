@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // runDir is where a step finds its files, in the container and in a machine.
@@ -66,7 +68,7 @@ put() {
 `
 
 func put(name, dest string, mode fs.FileMode, owner string) string {
-	return "put " + strings.Join([]string{quote(name), quote(dest), fmt.Sprintf("%04o", unixMode(mode)), quote(chownSpec(owner))}, " ") + "\n"
+	return "put " + strings.Join([]string{shellword.Quote(name), shellword.Quote(dest), fmt.Sprintf("%04o", unixMode(mode)), shellword.Quote(chownSpec(owner))}, " ") + "\n"
 }
 
 // unixMode has set-id and sticky bits where chmod(1) has them.
@@ -109,12 +111,9 @@ func trustScript(certificates []certificate) string {
 		}
 		b.WriteString(store.command + "\n")
 	}
-	b.WriteString("else\necho " + quote(errNoTrustStore.Error()) + " >&2\nexit 1\nfi\n")
+	b.WriteString("else\necho " + shellword.Quote(errNoTrustStore.Error()) + " >&2\nexit 1\nfi\n")
 	return b.String()
 }
-
-// quote makes one word of sh(1) of any text without a NUL.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // fileContent reads a File step's content, and holds it to the digest that its
 // cache key was made of.

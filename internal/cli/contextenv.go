@@ -2,9 +2,10 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
+
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // contextCloudCommand prints what `az cloud register` takes.
@@ -56,15 +57,12 @@ func (a *App) embedded() (Context, error) {
 
 // variables are names and shell words.
 func (c Context) variables() [][2]string {
-	secret := `"$(cat ` + shellWord(c.SecretFile) + `)"`
+	secret := `"$(cat ` + shellword.Quote(c.SecretFile) + `)"`
 	var all [][2]string
 	for _, prefix := range []string{"AZURE", "ARM"} {
-		all = append(all, [2]string{prefix + "_CLIENT_ID", shellWord(c.ClientID)}, [2]string{prefix + "_CLIENT_SECRET", secret},
-			[2]string{prefix + "_TENANT_ID", shellWord(c.Tenant)}, [2]string{prefix + "_SUBSCRIPTION_ID", shellWord(c.Subscription)})
+		all = append(all, [2]string{prefix + "_CLIENT_ID", shellword.Quote(c.ClientID)}, [2]string{prefix + "_CLIENT_SECRET", secret},
+			[2]string{prefix + "_TENANT_ID", shellword.Quote(c.Tenant)}, [2]string{prefix + "_SUBSCRIPTION_ID", shellword.Quote(c.Subscription)})
 	}
-	return append(all, [2]string{"AZURE_AUTHORITY_HOST", shellWord(c.Endpoint)}, [2]string{"HALLMARK_ENDPOINT", shellWord(c.Endpoint)},
-		[2]string{"REQUESTS_CA_BUNDLE", shellWord(c.CAFile)}, [2]string{"SSL_CERT_FILE", shellWord(c.CAFile)}, [2]string{"NODE_EXTRA_CA_CERTS", shellWord(c.CAFile)})
+	return append(all, [2]string{"AZURE_AUTHORITY_HOST", shellword.Quote(c.Endpoint)}, [2]string{"HALLMARK_ENDPOINT", shellword.Quote(c.Endpoint)},
+		[2]string{"REQUESTS_CA_BUNDLE", shellword.Quote(c.CAFile)}, [2]string{"SSL_CERT_FILE", shellword.Quote(c.CAFile)}, [2]string{"NODE_EXTRA_CA_CERTS", shellword.Quote(c.CAFile)})
 }
-
-// shellWord makes one word of a POSIX shell of any text.
-func shellWord(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"hallmark.dev/hallmark/internal/build"
+	"hallmark.dev/hallmark/internal/shellword"
 	"hallmark.dev/hallmark/internal/vm"
 )
 
@@ -157,16 +158,13 @@ func enterScript(command []string, env map[string]string) []byte {
 	// In a network namespace of its own, a step still has its loopback device.
 	b.WriteString("cd /\nexec </dev/null 2>&1\nip link set lo up >/dev/null 2>&1 || true\nexec env -i")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		b.WriteString(" " + quote(name+"="+all[name]))
+		b.WriteString(" " + shellword.Quote(name+"="+all[name]))
 	}
 	for _, word := range command {
-		b.WriteString(" " + quote(word))
+		b.WriteString(" " + shellword.Quote(word))
 	}
 	return []byte(b.String() + "\n")
 }
-
-// quote makes one word of sh(1) of any text without a NUL.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (g *guest) upload(name string, content []byte, mode os.FileMode) error {
 	f, err := g.files.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // handler is what acts on extensions of one publisher and type.
@@ -136,7 +137,7 @@ func whatToRun(open, hidden customScript) (string, []*arm.Error) {
 		}
 		return "base64 -d >script.sh <<'HALLMARK-SCRIPT' && chmod 700 script.sh && exec ./script.sh\n" + base64.StdEncoding.EncodeToString(text) + "\nHALLMARK-SCRIPT\n", errs
 	}
-	return "exec /bin/sh -c " + quote(command) + "\n", errs
+	return "exec /bin/sh -c " + shellword.Quote(command) + "\n", errs
 }
 
 // unpackScript reads base64 of a script or of a gzipped one.
@@ -181,7 +182,7 @@ if command -v curl >/dev/null; then curl -fsSL --retry 3 -o "$n" -- "$u"
 elif command -v wget >/dev/null; then wget -q -O "$n" -- "$u"
 else python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])' "$u" "$n"
 fi || { echo "failed to download file[%d] ($n)" >&2; exit 52; }
-`, quote(uri), quote(name), i), nil
+`, shellword.Quote(uri), shellword.Quote(name), i), nil
 }
 
 // composeRunCommandLinux is the extension that Azure's own run commands are made of.

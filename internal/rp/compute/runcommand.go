@@ -11,6 +11,7 @@ import (
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // command is a script on its way into a guest. Begun is recorded before the guest
@@ -72,16 +73,13 @@ func (in commandInput) compose() (string, []*arm.Error) {
 			errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, fmt.Sprintf("parameters[%d].name", i), "The parameter name '%s' is not the name of a shell variable.", p.Name))
 			continue
 		}
-		fmt.Fprintf(&b, "export %s=%s\n", p.Name, quote(p.Value))
+		fmt.Fprintf(&b, "export %s=%s\n", p.Name, shellword.Quote(p.Value))
 	}
 	for _, line := range script {
 		b.WriteString(line + "\n")
 	}
 	return b.String(), errs
 }
-
-// quote makes one word of the guest's shell of any text.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // runCommand runs what has been asked for and ends the operation.
 func (v *vmWork) runCommand(ctx context.Context) error {

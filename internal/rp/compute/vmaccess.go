@@ -8,6 +8,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // access are VMAccessForLinux's protected settings: what `az vm user` sends.
@@ -33,7 +34,7 @@ func composeAccess(_, protected json.RawMessage) (string, []*arm.Error) {
 	}
 	if in.RemoveUser != "" {
 		errs = append(errs, checkUser(in.RemoveUser, ".remove_user")...)
-		b.WriteString("userdel --remove " + quote(in.RemoveUser) + "\n")
+		b.WriteString("userdel --remove " + shellword.Quote(in.RemoveUser) + "\n")
 	}
 	if in.Username != "" {
 		line, err := updateUser(in)
@@ -56,21 +57,21 @@ func checkUser(name, at string) []*arm.Error {
 // updateUser makes the user if there is none, with sudo as the machine's first user has it.
 func updateUser(in access) (string, []*arm.Error) {
 	errs := checkUser(in.Username, ".username")
-	user := quote(in.Username)
+	user := shellword.Quote(in.Username)
 	script := "u=" + user + "\n" + makeUser
 	if in.Password != "" {
 		hash, err := bcrypt.GenerateFromPassword([]byte(in.Password), bcrypt.DefaultCost)
 		if err != nil || !strongPassword(in.Password) {
 			errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, atProtected+".password", "The password must have 6 to 72 characters of at least three kinds: upper case, lower case, digits, others."))
 		}
-		script += "usermod --password " + quote(string(hash)) + " \"$u\"\n"
+		script += "usermod --password " + shellword.Quote(string(hash)) + " \"$u\"\n"
 	}
 	if in.SSHKey != "" {
 		key := strings.TrimSpace(in.SSHKey)
 		if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(key)); err != nil || len(rest) > 0 || strings.ContainsAny(key, "\r\n") {
 			errs = append(errs, arm.BadRequest(arm.CodeInvalidParameter, atProtected+".ssh_key", "The key is not one SSH public key as in ~/.ssh/id_ed25519.pub."))
 		}
-		script += "k=" + quote(key) + "\n" + addKey
+		script += "k=" + shellword.Quote(key) + "\n" + addKey
 	}
 	return script, errs
 }

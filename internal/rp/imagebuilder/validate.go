@@ -20,6 +20,7 @@ import (
 	"hallmark.dev/hallmark/internal/image"
 	"hallmark.dev/hallmark/internal/operation"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/shellword"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -197,14 +198,11 @@ func validationScript(v image.Customizer, inputs map[string][]byte) (string, err
 		if v.Content != nil {
 			content = *v.Content
 		}
-		return fmt.Sprintf("#!/bin/sh -e\nmkdir -p %s\nbase64 -d > %s <<'END'\n%s\nEND\n", quote(path.Dir(v.Destination)), quote(v.Destination),
+		return fmt.Sprintf("#!/bin/sh -e\nmkdir -p %s\nbase64 -d > %s <<'END'\n%s\nEND\n", shellword.Quote(path.Dir(v.Destination)), shellword.Quote(v.Destination),
 			base64.StdEncoding.EncodeToString([]byte(content))), checkSum(content, v.SHA256Checksum)
 	}
 	return "", fmt.Errorf("a %s validation cannot be carried out here", v.Type)
 }
-
-// quote makes one word of the shell of any text.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // commandResult is what the machine's runCommand answers besides Azure's text.
 type commandResult struct {
