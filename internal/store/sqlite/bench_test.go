@@ -76,6 +76,7 @@ func BenchmarkStore(b *testing.B) {
 	})
 	for name, q := range map[string]store.Query{
 		"list100-type":  {Type: "Microsoft.Compute/virtualMachines", Limit: 100, After: resource(50_100).ID},
+		"list100-next":  {Type: "Microsoft.Compute/virtualMachines", Prefix: "/subscriptions/s/", After: resource(50_100).ID, Limit: 100},
 		"list100-group": {Type: "Microsoft.Compute/virtualMachines", Prefix: "/subscriptions/s/resourcegroups/rg-077/", Limit: 100},
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -106,14 +106,14 @@ func statement(columns, location string, q store.Query) (string, []any) {
 			add(c[0]+" = ?", c[1])
 		}
 	}
-	if q.Prefix != "" {
-		add("key >= ?", q.Prefix)
-		if end, bounded := after(q.Prefix); bounded {
-			add("key < ?", end)
-		}
-	}
-	if q.After != "" {
+	// One lower bound only: of two, SQLite seeks the first and walks to the second.
+	if q.After != "" && q.After >= q.Prefix {
 		add("key > ?", q.After)
+	} else if q.Prefix != "" {
+		add("key >= ?", q.Prefix)
+	}
+	if end, bounded := after(q.Prefix); bounded {
+		add("key < ?", end)
 	}
 	if q.Name != "" {
 		where, args = append(where, "substr(key, -length(?)) = ?"), append(args, "/"+q.Name, "/"+q.Name)

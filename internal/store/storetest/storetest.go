@@ -236,6 +236,8 @@ func lists(t *testing.T, s store.Store) {
 		"next page":    {store.Query{Limit: 2, After: Doc("B").ID}, []string{"c", "d"}},
 		"prefix":       {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/"}, []string{"A", "b", "c"}},
 		"prefix, next": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: Doc("a").ID, Limit: 1}, []string{"b"}},
+		"prefix later": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: "/subscriptions/s/resourcegroups/q"}, []string{"A", "b", "c"}},
+		"prefix over":  {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: "/subscriptions/s/resourcegroups/rg2"}, nil},
 		"name":         {store.Query{Name: "B"}, []string{"b"}},
 		"no name":      {store.Query{Name: "achines/b"}, nil},
 		"combined":     {store.Query{Type: other.Type, SubscriptionID: "S", ResourceGroup: "rg2", Location: "north", Prefix: "/s"}, []string{"d"}},
