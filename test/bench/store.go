@@ -101,7 +101,7 @@ func (p *plane) fill(ctx context.Context, s store.Store, document func(int) *sto
 
 // document is machine i as it rests in the store: nothing is left to do for it.
 func (p *plane) document(i int) *store.Document {
-	id := fmt.Sprintf("/subscriptions/%s/resourceGroups/rg-%03d/providers/%s/vm-%06d", p.server.Subscription, i%groups, machineType, i)
+	id := p.idOf(i)
 	now := time.Now().UTC()
 	body, _ := json.Marshal(map[string]any{ // nothing in it fails
 		"id": id, "name": fmt.Sprintf("vm-%06d", i), "type": machineType, "location": "eastus",
@@ -115,13 +115,17 @@ func (p *plane) document(i int) *store.Document {
 		ResourceGroup: fmt.Sprintf("rg-%03d", i%groups), Location: "eastus", Body: body, CreatedAt: now, UpdatedAt: now}
 }
 
-func (p *plane) anyDocument() *store.Document { return p.document(rand.N(resources)) }
+func (p *plane) idOf(i int) string {
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/rg-%03d/providers/%s/vm-%06d", p.server.Subscription, i%groups, machineType, i)
+}
 
-func keyOf(d *store.Document) string { return d.ARMID().Key() }
+func (p *plane) anyID() string { return p.idOf(rand.N(resources)) }
+
+func (p *plane) anyDocument() *store.Document { return p.document(rand.N(resources)) }
 
 func (b *bench) storeReads(ctx context.Context, p *plane, s store.Store) error {
 	gets, err := repeat(5000, func() error {
-		_, err := store.Get(ctx, s, keyOf(p.anyDocument()))
+		_, err := store.Get(ctx, s, p.anyID())
 		return err
 	})
 	if err != nil {
@@ -133,7 +137,7 @@ func (b *bench) storeReads(ctx context.Context, p *plane, s store.Store) error {
 		query func() store.Query
 	}{
 		{"type", func() store.Query {
-			return store.Query{Type: machineType, Limit: pageSize, After: keyOf(p.anyDocument())}
+			return store.Query{Type: machineType, Limit: pageSize, After: p.anyID()}
 		}},
 		{"group", func() store.Query {
 			prefix := strings.ToLower(fmt.Sprintf("/subscriptions/%s/resourcegroups/rg-%03d/", p.server.Subscription, rand.N(groups)))
@@ -187,7 +191,7 @@ func (b *bench) serverOnTop(ctx context.Context, p *plane) error {
 		return err
 	}
 	resting := residentMiB(p.server.PID)
-	gets, err := repeat(1000, func() error { return p.Get(ctx, p.anyDocument().ID, apiCompute, nil) })
+	gets, err := repeat(1000, func() error { return p.Get(ctx, p.anyID(), apiCompute, nil) })
 	if err != nil {
 		return err
 	}
