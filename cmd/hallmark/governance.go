@@ -66,7 +66,7 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 			locks.New(),
 			managementgroups.New(managementgroups.Config{TenantID: tenant}),
 			authorization.New(authorization.Config{TenantID: tenant, Aliases: aliases}),
-			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts, Actor: s.deploysAs, Log: s.log}),
+			policyinsights.New(policyinsights.Config{TenantID: tenant, Engine: engine, Index: index, Facts: facts, Actor: s.actsAs, Log: s.log}),
 			insights.New(tenant),
 			resourcegraph.New(resourcegraph.Config{TenantID: tenant, Engine: engine}),
 		},
@@ -75,13 +75,13 @@ func (s *server) openGovernance(ctx context.Context) (governance, error) {
 	}, nil
 }
 
-// deploysAs is whom an assignment deploys as: its own managed identity, and nobody
-// else. An identity that is not there has no rights.
-func (s *server) deploysAs(ctx context.Context, a *assignment.Assignment) (identity.Principal, error) {
-	p, err := s.people.OfResource(ctx, a.ID, a.Identity)
+// actsAs is whom an assignment acts as: its managed identity, and nobody else. An
+// identity that is not there has no rights.
+func (s *server) actsAs(ctx context.Context, a *assignment.Assignment) (identity.Principal, error) {
+	p, err := s.people.OfResource(ctx, a.IdentityOf, a.Identity)
 	if errors.Is(err, directory.ErrNotFound) {
 		err = arm.Errorf(400, "PolicyAssignmentIdentityNotFound",
-			"The managed identity of the policy assignment '%s' is not in the directory. Write the assignment again with identity.type SystemAssigned, and give its identity the roles that the policy names.", a.ID).At(a.ID.String())
+			"The managed identity of the policy assignment '%s' is not in the directory. Write the assignment again with an identity that is there (identity.type SystemAssigned makes one), and give it the roles that the policy names.", a.ID).At(a.ID.String())
 	}
 	return p, err
 }

@@ -201,7 +201,7 @@ func TestModifyAndAppendChangeTheDocument(t *testing.T) {
 	s, _ := start(t)
 	assign(t, s, "model", `{"if":{"allOf":[{"field":"type","equals":"Microsoft.Compute/virtualMachines"},{"field":"tags['service-model']","exists":false}]},
 		"then":{"effect":"modify","details":{"roleDefinitionIds":["/providers/Microsoft.Authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c"],
-		"operations":[{"operation":"addOrReplace","field":"tags['service-model']","value":"cattle"}]}}}`, "")
+		"operations":[{"operation":"addOrReplace","field":"tags['service-model']","value":"cattle"}]}}}`, `},"location":"local","identity":{"type":"SystemAssigned"`)
 	assign(t, s, "boot", `{"if":{"allOf":[{"field":"type","equals":"Microsoft.Compute/virtualMachines"},{"field":"Microsoft.Compute/virtualMachines/priority","exists":false}]},
 		"then":{"effect":"append","details":[{"field":"Microsoft.Compute/virtualMachines/priority","value":"Regular"}]}}`, "")
 	// The deny sees what modify made.

@@ -81,7 +81,7 @@ func TestGoldenImages(t *testing.T) {
 	do(t, s, "PUT", vm("old"), machine(from("1.0.0"), ""), 201)
 	do(t, s, "PUT", inGroup("virtualMachineScaleSets/web"), set(from("1.0.0"), "2"), 201)
 	do(t, s, "PUT", subscription()+"/providers/Microsoft.Authorization/policyAssignments/golden",
-		`{"properties":{"policyDefinitionId":"`+subscription()+`/providers/Microsoft.Authorization/policySetDefinitions/golden-images"}}`, 201)
+		`{"properties":{"policyDefinitionId":"`+subscription()+`/providers/Microsoft.Authorization/policySetDefinitions/golden-images"},"location":"local","identity":{"type":"SystemAssigned"}}`, 201)
 
 	refused := func(method, path, body, reference string) {
 		t.Helper()

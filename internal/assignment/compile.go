@@ -84,7 +84,8 @@ func (r *reading) assignments() error {
 func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	id := d.ARMID()
 	short := sha256.Sum256([]byte(d.Key))
-	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Identity: arm.GetString(d.Body, "identity.principalId"), Key: hex.EncodeToString(short[:8])}
+	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8])}
+	a.IdentityOf, a.Identity = identityOf(id, d.Body)
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%d\x00", d.Revision)
 	if a.Scope.Kind() == arm.KindManagementGroup {
@@ -206,13 +207,7 @@ func (r *reading) member(a *Assignment, m policy.Member) (Version, arm.ID, error
 	if err != nil {
 		return Version{}, id, &definitionError{err}
 	}
-	pattern := m.Version
-	for _, o := range a.Spec.Overrides {
-		if strings.EqualFold(o.Kind, OverrideVersion) && holds(o.Selectors, target{ref: m.ReferenceID}) {
-			pattern = o.Value
-		}
-	}
-	v, err := r.pick(id, pattern)
+	v, err := r.pick(id, a.Spec.versionOf(m))
 	return v, id, err
 }
 

@@ -81,8 +81,10 @@ type Assignment struct {
 	Units      []*Unit
 	Location   string
 	// Identity is the object id of the managed identity that deploys and changes on
-	// the assignment's behalf; "" without one.
-	Identity string
+	// the assignment's behalf; "" without one. IdentityOf is the resource whose identity
+	// that is: the assignment itself, or a user-assigned identity.
+	Identity   string
+	IdentityOf arm.ID
 	// Key is a short name, the same for the same id: ids are long, and a verdict is
 	// kept for each resource and assignment.
 	Key string

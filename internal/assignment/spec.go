@@ -84,6 +84,36 @@ func (s Spec) Values() value.Value {
 	return policy.PlainParameters(v)
 }
 
+// versionOf is the version that a member, or an override, asks for.
+func (s Spec) versionOf(m policy.Member) string {
+	pattern := m.Version
+	for _, o := range s.Overrides {
+		if strings.EqualFold(o.Kind, OverrideVersion) && holds(o.Selectors, target{ref: m.ReferenceID}) {
+			pattern = o.Value
+		}
+	}
+	return pattern
+}
+
+// identityOf is whose managed identity an assignment acts as, and the identity's object
+// id; "" without one.
+func identityOf(assignment arm.ID, body json.RawMessage) (of arm.ID, objectID string) {
+	raw, _ := arm.Get(body, "identity")
+	var m struct {
+		PrincipalID            string
+		UserAssignedIdentities map[string]struct{ PrincipalID string }
+	}
+	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
+		return assignment, ""
+	}
+	for text, user := range m.UserAssignedIdentities { // one: more are refused
+		if id, err := arm.ParseID(text); err == nil && m.PrincipalID == "" {
+			return id, user.PrincipalID
+		}
+	}
+	return assignment, m.PrincipalID
+}
+
 // target is what selectors look at.
 type target struct {
 	location string // normalised; "" without one

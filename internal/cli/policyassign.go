@@ -19,6 +19,7 @@ type assignOptions struct {
 	policyScope
 	name, display, description, mode, identity, location, version string
 	parameters, notScopes, messages                               []string
+	noRoles                                                       bool
 }
 
 func (a *App) policyAssign() *cobra.Command {
@@ -27,6 +28,8 @@ func (a *App) policyAssign() *cobra.Command {
 		Use: "assign DEFINITION|INITIATIVE", Short: "Put a definition or an initiative in force at a scope",
 		Long: "Assigns a definition or an initiative, by its name, display name or id. Assigning again under the same name changes the\n" +
 			"assignment. `hallmark policy what-if` says beforehand whom it will hit.\n\n" +
+			"What modifies or deploys acts as the assignment's managed identity. If the policies need one, the assignment gets its own\n" +
+			"unless --identity names another, and the identity gets the roles that the policies name, at the assignment's scope.\n\n" +
 			"A parameter is NAME=VALUE, where VALUE is JSON or plain text, or @FILE with a JSON object of values.\n\n" + exitHelp,
 		Example: "  hallmark policy assign golden-images --name golden --params maxVersionsBehind=0 --not-scope hallmark-build \\\n" +
 			"      --description \"Use golden images: https://wiki.example.com/golden-images\"\n" +
@@ -48,7 +51,8 @@ func (a *App) policyAssign() *cobra.Command {
 	f.StringArrayVar(&o.parameters, "params", nil, "a parameter: NAME=VALUE, or @FILE (repeat)")
 	f.StringSliceVar(&o.notScopes, "not-scope", nil, "what the assignment leaves out: a scope's id or the name of a resource group (repeat)")
 	f.StringVar(&o.mode, "enforcement-mode", "Default", "Default, or DoNotEnforce, which only records")
-	f.StringVar(&o.identity, "identity", "", "system, or the id of a user-assigned identity: who remediates")
+	f.StringVar(&o.identity, "identity", "", "system, or the id of a user-assigned identity: who remediates (default: system if the policies need one)")
+	f.BoolVar(&o.noRoles, "no-roles", false, "do not give the identity the roles that the policies name")
 	f.StringVarP(&o.location, "location", "l", "", "where the identity is kept (default: the context's)")
 	f.StringArrayVar(&o.messages, "message", nil, "what to tell whoever does not comply: TEXT, or REFERENCE=TEXT for one policy of an initiative (repeat)")
 	f.StringVar(&o.version, "definition-version", "", "such as 1.*.* (default: the newest major version)")
@@ -71,11 +75,23 @@ func (a *App) assign(ctx context.Context, definition string, o assignOptions) er
 		return err
 	}
 	id := policyID(at, kindAssignments, cmp.Or(o.name, d.Name))
+	needs, err := s.remedies(ctx, body)
+	if err != nil {
+		return err
+	}
+	if needs.NeedsIdentity() && o.identity == "" {
+		if err := s.identify(ctx, id, o, body); err != nil {
+			return err
+		}
+	}
 	var raw json.RawMessage
 	if err := s.Put(ctx, id, apiPolicy, body, &raw); err != nil {
 		return err
 	}
-	return a.printPolicy(raw, kindAssignments)
+	if err := a.printPolicy(raw, kindAssignments); err != nil || o.noRoles {
+		return err
+	}
+	return s.entitle(ctx, at, raw, needs.Roles)
 }
 
 func (a *App) printPolicy(raw json.RawMessage, kind string) error {
@@ -103,11 +119,7 @@ func (s *session) assignment(d *policyDocument, o assignOptions) (map[string]any
 	}
 	body := map[string]any{"properties": properties}
 	if o.identity != "" {
-		body["location"] = cmp.Or(o.location, s.Location)
-		body["identity"] = map[string]any{"type": "SystemAssigned"}
-		if o.identity != "system" {
-			body["identity"] = map[string]any{"type": "UserAssigned", "userAssignedIdentities": map[string]any{o.identity: map[string]any{}}}
-		}
+		s.actAs(body, o.identity, o.location)
 	}
 	return body, nil
 }

@@ -13,15 +13,18 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"hallmark.dev/hallmark/internal/access"
 	"hallmark.dev/hallmark/internal/admission"
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
+	"hallmark.dev/hallmark/internal/identity"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/provider/providertest"
 	"hallmark.dev/hallmark/internal/rp/authorization"
 	"hallmark.dev/hallmark/internal/rp/managementgroups"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
+	"hallmark.dev/hallmark/internal/rp/roles"
 	"hallmark.dev/hallmark/internal/store/mem"
 )
 
@@ -64,9 +67,13 @@ func newShell(t *testing.T) *shell {
 			t.Errorf("the engine: %v", err)
 		}
 	})
-	server := providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(admission.New(admission.Config{Store: s, Index: index, Facts: facts})),
-		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), managementgroups.New(managementgroups.Config{TenantID: "t"}), compute(),
-			policyinsights.New(policyinsights.Config{TenantID: "t", Engine: engine, Index: index, Facts: facts})))
+	var server *providertest.Server
+	actor := func(ctx context.Context, a *assignment.Assignment) (identity.Principal, error) {
+		return server.Directory.OfResource(ctx, a.IdentityOf, a.Identity)
+	}
+	server = providertest.Start(t, providertest.WithStore(s), providertest.WithAdmitter(admission.New(admission.Config{Store: s, Index: index, Facts: facts})),
+		providertest.With(authorization.New(authorization.Config{TenantID: "t"}), managementgroups.New(managementgroups.Config{TenantID: "t"}), compute(), roles.New(roles.Config{Index: access.New(s)}),
+			policyinsights.New(policyinsights.Config{TenantID: "t", Engine: engine, Index: index, Facts: facts, Actor: actor})))
 	dir := t.TempDir()
 	write := func(name string, text []byte) string {
 		path := filepath.Join(dir, name)
@@ -148,8 +155,15 @@ func TestPolicyService(t *testing.T) {
 	s.has(s.run(0, "policy", "list", "initiatives", "-o", "tsv"), "golden-images\tsubscription "+providertest.Subscription+"\tCustom\t7")
 
 	out = s.run(0, "policy", "assign", "golden-images", "--name", "golden", "--params", "maxVersionsBehind=0", "--params", "outdatedEffect=Audit", "--not-scope", "build",
-		"--message", "approved-image=Take an image of the gallery.", "--description", "Why: https://wiki.example.com/golden-images.", "--identity", "system")
+		"--message", "approved-image=Take an image of the gallery.", "--description", "Why: https://wiki.example.com/golden-images.")
 	s.has(out, "golden", "golden-images", "Default")
+	s.has(s.last.String(), "got the role 4a9ae827-6dc8-4573-8ac7-8239d42aa03f at subscription")
+	who := s.run(0, "policy", "show", "golden", "--query", "identity.principalId", "-o", "tsv")
+	s.run(0, "policy", "assign", "golden-images", "--name", "golden", "--params", "maxVersionsBehind=0", "--params", "outdatedEffect=Audit", "--not-scope", "build",
+		"--message", "approved-image=Take an image of the gallery.", "--description", "Why: https://wiki.example.com/golden-images.")
+	if again := s.run(0, "policy", "show", "golden", "--query", "identity.principalId", "-o", "tsv"); again != who || strings.Contains(s.last.String(), "role") {
+		t.Errorf("assigned again, the identity is %s, was %s: %s", again, who, s.last.String())
+	}
 	s.has(s.run(0, "policy", "show", "golden", "--query", "properties.parameters.maxVersionsBehind.value", "-o", "json"), "0")
 	s.has(s.run(0, "policy", "show", "golden", "--query", "properties.notScopes[0]", "-o", "tsv"), "/resourceGroups/build")
 

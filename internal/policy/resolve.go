@@ -123,7 +123,11 @@ func (r *ref) extended(level int, rest string) []typedPath {
 		tail = path{nil}
 	}
 	known := r.paths
-	if len(known) == 0 {
+	switch {
+	case len(known) > 0:
+	case r.short.properties == nil: // the counted field is no path at all
+		known = []typedPath{{onePath: newOnePath(path{nil})}}
+	default:
 		known = []typedPath{{onePath: newOnePath(r.short.properties)}}
 	}
 	var paths []typedPath

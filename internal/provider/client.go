@@ -50,6 +50,13 @@ func (c Client) Create(ctx context.Context, id arm.ID, body any) (json.RawMessag
 	return r.Body, err
 }
 
+// Replace is Put that fails with 412 unless the resource still has the etag with which
+// it was read.
+func (c Client) Replace(ctx context.Context, id arm.ID, etag string, body any) (json.RawMessage, error) {
+	r, err := c.do(ctx, http.MethodPut, id.String(), http.Header{"If-Match": {etag}}, body)
+	return r.Body, err
+}
+
 // Patch merges (RFC 7396) into a resource.
 func (c Client) Patch(ctx context.Context, id arm.ID, body any) (json.RawMessage, error) {
 	r, err := c.do(ctx, http.MethodPatch, id.String(), nil, body)

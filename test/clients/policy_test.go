@@ -1,6 +1,10 @@
 package clients_test
 
-import "testing"
+import (
+	"testing"
+
+	"hallmark.dev/hallmark/test/outside"
+)
 
 const approvedLocations = `{"if": {"allOf": [{"field": "type", "equals": "Microsoft.Compute/disks"}, {"field": "location", "notIn": "[parameters('allowed')]"}]},
   "then": {"effect": "[parameters('effect')]"}}`
@@ -61,17 +65,52 @@ const tagRule = `{"if": {"allOf": [{"field": "type", "equals": "Microsoft.Comput
   "then": {"effect": "modify", "details": {"roleDefinitionIds": ["/providers/microsoft.authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c"],
     "operations": [{"operation": "add", "field": "tags['owner']", "value": "platform"}]}}}`
 
-// remediation has a tag put onto a disk that was there before the policy.
+// remediation has a tag put onto a disk that was there before the policy, as the
+// assignment's identity: first one without rights, then one that may write tags.
 func (s *suite) remediation(t *testing.T, group string) {
 	s.az.Run(t, "policy", "definition", "create", "-n", "owner", "--rules", s.plane.Write(t, "tag.json", tagRule), "--mode", "Indexed")
+	s.refused(t, 1, []string{"ResourceIdentityRequired"}, "policy", "assignment", "create", "-n", "owner", "--policy", "owner", "--scope", group)
 	s.az.Run(t, "policy", "assignment", "create", "-n", "owner", "--policy", "owner", "--scope", group, "--mi-system-assigned", "-l", "eastus")
+	principal := s.az.Query(t, "principalId", "policy", "assignment", "identity", "show", "-n", "owner", "--scope", group)
+	s.az.Run(t, "policy", "remediation", "create", "-n", "refused", "-g", "web", "--policy-assignment", "owner")
+	outside.Until(t, "the remediation without rights ends", func() bool {
+		return s.az.Query(t, "provisioningState", "policy", "remediation", "show", "-n", "refused", "-g", "web") == "Failed"
+	})
+	s.expect(t, "AuthorizationFailed", "[].error.code", "policy", "remediation", "deployment", "list", "-n", "refused", "-g", "web")
+	s.az.Run(t, "role", "assignment", "create", "--assignee-object-id", principal, "--assignee-principal-type", "ServicePrincipal", "--role", "Tag Contributor", "--scope", group)
 	s.az.Run(t, "policy", "remediation", "create", "-n", "owners", "-g", "web", "--policy-assignment", "owner")
 	s.wait(t, "Succeeded", "provisioningState", "policy", "remediation", "show", "-n", "owners", "-g", "web")
-	s.expect(t, "owners", "[].name", "policy", "remediation", "list", "-g", "web")
+	s.expect(t, "owners refused", "sort([].name)", "policy", "remediation", "list", "-g", "web")
 	s.expect(t, "Succeeded", "[].status", "policy", "remediation", "deployment", "list", "-n", "owners", "-g", "web")
 	s.expect(t, "platform", "tags.owner", "disk", "show", "-g", "web", "-n", "far")
 	s.refused(t, 1, []string{"InvalidCancelRemediationRequest"}, "policy", "remediation", "cancel", "-n", "owners", "-g", "web")
 	s.az.Run(t, "policy", "remediation", "delete", "-n", "owners", "-g", "web")
 	s.az.Run(t, "policy", "assignment", "delete", "-n", "owner", "--scope", group)
+	s.userAssigned(t, group)
 	s.az.Run(t, "policy", "definition", "delete", "-n", "owner")
+}
+
+// userAssigned has the same done by an identity that is a resource of its own.
+func (s *suite) userAssigned(t *testing.T, group string) {
+	s.az.Run(t, "tag", "update", "--resource-id", s.az.Query(t, "id", "disk", "show", "-g", "web", "-n", "far"), "--operation", "replace", "--tags", "a=b")
+	id := s.az.Query(t, "id", "identity", "create", "-g", "web", "-n", "remedy", "-l", "eastus")
+	principal := s.az.Query(t, "principalId", "identity", "show", "-g", "web", "-n", "remedy")
+	s.az.Run(t, "role", "assignment", "create", "--assignee-object-id", principal, "--assignee-principal-type", "ServicePrincipal", "--role", "Tag Contributor", "--scope", group)
+	s.expect(t, "UserAssigned", "identity.type", "policy", "assignment", "create", "-n", "owner", "--policy", "owner", "--scope", group, "--mi-user-assigned", id, "-l", "eastus")
+	s.expect(t, principal, "userAssignedIdentities.*.principalId", "policy", "assignment", "identity", "show", "-n", "owner", "--scope", group)
+	s.az.Run(t, "policy", "remediation", "create", "-n", "by-remedy", "-g", "web", "--policy-assignment", "owner")
+	s.wait(t, "Succeeded", "provisioningState", "policy", "remediation", "show", "-n", "by-remedy", "-g", "web")
+	s.expect(t, "platform", "tags.owner", "disk", "show", "-g", "web", "-n", "far")
+
+	s.refused(t, 1, []string{"ResourceIdentityRequired"}, "policy", "assignment", "identity", "remove", "-n", "owner", "--scope", group, "--user-assigned", id)
+	s.az.Run(t, "policy", "assignment", "create", "-n", "plain", "--policy", "where-disks-are", "--scope", group, "-p", `{"allowed": {"value": ["eastus", "westeurope"]}}`, "-l", "eastus")
+	s.expect(t, "UserAssigned", "type", "policy", "assignment", "identity", "assign", "-n", "plain", "--scope", group, "--user-assigned", id)
+	s.az.Run(t, "policy", "assignment", "identity", "remove", "-n", "plain", "--scope", group, "--user-assigned", id)
+	s.expect(t, "", "identity.userAssignedIdentities", "policy", "assignment", "show", "-n", "plain", "--scope", group)
+	s.expect(t, "SystemAssigned", "type", "policy", "assignment", "identity", "assign", "-n", "plain", "--scope", group, "--system-assigned")
+	s.az.Run(t, "policy", "assignment", "identity", "remove", "-n", "plain", "--scope", group, "--system-assigned")
+	for _, name := range []string{"owner", "plain"} {
+		s.az.Run(t, "policy", "assignment", "delete", "-n", name, "--scope", group)
+	}
+	s.az.Run(t, "identity", "delete", "-g", "web", "-n", "remedy")
 }

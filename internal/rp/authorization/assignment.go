@@ -95,6 +95,7 @@ func checkIdentity(w *provider.Write) (errs []*arm.Error) {
 	if kind != "" && !strings.EqualFold(kind, "None") && w.Doc.Location == "" {
 		errs = append(errs, arm.BadRequest(arm.CodeLocationRequired, "location", "An assignment with an identity needs the location that the identity is kept in."))
 	}
+	errs = append(errs, oneIdentity(w)...)
 	if w.Old != nil {
 		old := arm.GetString(w.Old.Body, "properties.policyDefinitionId")
 		if now := arm.GetString(w.Doc.Body, "properties.policyDefinitionId"); !strings.EqualFold(old, now) {
@@ -103,6 +104,23 @@ func checkIdentity(w *provider.Write) (errs []*arm.Error) {
 		}
 	}
 	return errs
+}
+
+// oneIdentity refuses what other resources may have: an assignment acts as one
+// identity.
+func oneIdentity(w *provider.Write) []*arm.Error {
+	kind := arm.GetString(w.Doc.Body, "identity.type")
+	if strings.Contains(kind, ",") {
+		return []*arm.Error{arm.BadRequest("InvalidIdentityType", "identity.type",
+			"The policy assignment '%s' request is invalid. The provided identity type '%s' is not supported. Supported identity types are 'SystemAssigned', 'UserAssigned' and 'None'.", w.ID.Name(), kind)}
+	}
+	raw, _ := arm.Get(w.Doc.Body, "identity.userAssignedIdentities")
+	var users map[string]json.RawMessage
+	if json.Unmarshal(raw, &users) == nil && len(users) > 1 {
+		return []*arm.Error{arm.BadRequest("InvalidIdentityId", "identity.userAssignedIdentities",
+			"The policy assignment '%s' request is invalid. It names %d user-assigned identities; a policy assignment acts as one.", w.ID.Name(), len(users))}
+	}
+	return nil
 }
 
 func checkSpec(w *provider.Write, s assignment.Spec) (errs []*arm.Error) {
@@ -244,7 +262,32 @@ func (cfg Config) commitAssignment(tx store.Tx, w *provider.Write) error {
 			return outOfScope(w)
 		}
 	}
+	if err := identityGiven(tx, w); err != nil {
+		return err
+	}
 	return assignment.Touch(tx)
+}
+
+// identityGiven refuses an assignment that could put things right and has nobody to do
+// so: who may assign policies could do anything otherwise.
+func identityGiven(tx store.ReadTx, w *provider.Write) error {
+	if _, ok := arm.Get(w.Doc.Body, "identity"); ok {
+		return nil
+	}
+	spec, err := assignment.ReadSpec(w.Doc.Body)
+	if err != nil {
+		return err
+	}
+	r, err := assignment.Remedies(spec, assignment.Stored(tx))
+	if err != nil || !r.NeedsIdentity() {
+		return err
+	}
+	what := "'Modify' policy definitions"
+	if r.Deploys {
+		what = "'DeployIfNotExists' policy definitions or policy definitions that contain a deployment in the effect details"
+	}
+	return arm.BadRequest("ResourceIdentityRequired", "identity",
+		"The policy assignment '%s' request is invalid. Policy assignments must include a 'managed identity' when assigning %s: give it identity.type SystemAssigned (or UserAssigned) and a location, and that identity the roles that the policies name.", w.ID.Name(), what)
 }
 
 // deleteAssignment takes its exemptions along: without it they mean nothing.

@@ -21,15 +21,15 @@ import (
 
 const typeDeployment arm.Type = "Microsoft.Resources/deployments"
 
-// Actor says as whom an assignment deploys.
+// Actor says as whom an assignment puts resources right.
 type Actor func(ctx context.Context, a *assignment.Assignment) (identity.Principal, error)
 
-// actor is the client that an assignment deploys with. An assignment without an
-// identity deploys nothing: who may assign policies could do anything otherwise.
+// actor is the client that an assignment acts with. An assignment without an identity
+// deploys and changes nothing: who may assign policies could do anything otherwise.
 func (cfg Config) actor(ctx context.Context, c provider.Client, a *assignment.Assignment) (provider.Client, error) {
 	if a.Identity == "" {
 		return c, arm.Errorf(400, "PolicyAssignmentWithoutIdentity",
-			"The policy assignment '%s' has no managed identity to deploy with. Give it one (identity.type SystemAssigned and a location), and that identity the roles that the policy names.", a.ID)
+			"The policy assignment '%s' has no managed identity to act as. Give it one (identity.type SystemAssigned and a location), and that identity the roles that the policy names.", a.ID)
 	}
 	if cfg.Actor == nil {
 		return c.As(identity.System), nil
@@ -116,12 +116,7 @@ func isDeploy(effect string) bool { return policy.EffectNamed(effect) == policy.
 
 // deployNext looks at the deployments that run and starts the next ones. It reports
 // how many run; a change of what is recorded comes before anything is asked for.
-func (cfg Config) deployNext(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t *task) (runs int, err error) {
-	client, err := cfg.actor(ctx, w.Client, u.Assignment)
-	if err != nil {
-		t.failAll(w.Now(), err)
-		return 0, nil
-	}
+func (cfg Config) deployNext(ctx context.Context, w *provider.Work, client provider.Client, r remediation, u *assignment.Unit, t *task) (runs int, err error) {
 	for i := range t.Targets {
 		if d := &t.Targets[i]; d.Status == running && lookAt(ctx, w, d) {
 			runs++

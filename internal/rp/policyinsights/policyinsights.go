@@ -23,8 +23,8 @@ type Config struct {
 	Engine   *compliance.Engine
 	Index    *assignment.Index
 	Facts    assignment.Facts // of image lineage; nil: there are none
-	// Actor says as whom assignments with an identity deploy; nil: as the control
-	// plane itself.
+	// Actor says as whom assignments with an identity put resources right; nil: as the
+	// control plane itself.
 	Actor Actor
 	Log   *slog.Logger // nil: silent
 }

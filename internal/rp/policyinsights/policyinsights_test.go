@@ -358,7 +358,7 @@ func TestRemediationPutsRightWhatWasThereBefore(t *testing.T) {
 		location := map[bool]string{true: "north", false: "local"}[n == "c"]
 		do(t, s, "PUT", vm(n), `{"location":"`+location+`","properties":{"keep":"me"}}`, 201)
 	}
-	assign(t, s, "owner", modifyRule, "")
+	assign(t, s, "owner", modifyRule, withIdentity)
 	if got := summarize(t, s, subscription()); got.Results.NonCompliantResources != 3 {
 		t.Fatalf("%+v", got)
 	}

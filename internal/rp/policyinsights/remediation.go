@@ -1,6 +1,7 @@
 package policyinsights
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,6 @@ import (
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/compliance"
-	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -152,11 +152,52 @@ func sameRequest(w *provider.Write) bool {
 
 func commitRemediation(tx store.Tx, w *provider.Write) error {
 	id := arm.GetString(w.Doc.Body, "properties.policyAssignmentId")
-	_, err := tx.Get(strings.ToLower(id))
+	d, err := tx.Get(strings.ToLower(id))
 	if errors.Is(err, store.ErrNotFound) {
 		return arm.BadRequest("InvalidRemediationPolicyAssignment", "properties.policyAssignmentId", "The policy assignment '%s' could not be found.", id)
 	}
-	return err
+	if err != nil || !w.Create() {
+		return err
+	}
+	var r remediation
+	if err := json.Unmarshal(w.Doc.Body, &r); err != nil {
+		return err
+	}
+	assigned, err := arm.ParseID(arm.GetString(d.Body, "properties.policyDefinitionId"))
+	if err == nil && assigned.Type().Equal(assignment.TypeInitiative) && r.Properties.PolicyDefinitionReferenceID == "" {
+		return cannotCreate(w, "The policy assignment '%s' assigns a policy set definition. Remediations must specify a single policy definition reference ID within the policy set definition.", d.ID)
+	}
+	if strings.EqualFold(r.Properties.ResourceDiscoveryMode, "ReEvaluateCompliance") && w.ID.Scope().Kind() == arm.KindManagementGroup {
+		return cannotCreate(w, "Evaluating compliance before remediation is only supported for remediations at subscription scope and below.")
+	}
+	return notTwice(tx, w, r)
+}
+
+func cannotCreate(w *provider.Write, format string, args ...any) error {
+	return arm.BadRequest("InvalidCreateRemediationRequest", w.ID.String(), "The request to create remediation '%s' is invalid. %s", w.ID.Name(), fmt.Sprintf(format, args...))
+}
+
+// notTwice refuses a second remediation of what one is at work on.
+func notTwice(tx store.Tx, w *provider.Write, r remediation) error {
+	p := r.Properties
+	var running []string
+	err := store.Each(tx, store.Query{Type: typeRemediation}, func(d *store.Document) error {
+		var other remediation
+		if d.State().Terminal() || json.Unmarshal(d.Body, &other) != nil {
+			return nil
+		}
+		scope, mine := d.ARMID().Scope(), w.ID.Scope()
+		if strings.EqualFold(other.Properties.PolicyAssignmentID, p.PolicyAssignmentID) && strings.EqualFold(other.Properties.PolicyDefinitionReferenceID, p.PolicyDefinitionReferenceID) &&
+			(scope.Contains(mine) || mine.Contains(scope)) {
+			running = append(running, d.ARMID().Name())
+		}
+		return nil
+	})
+	if err != nil || len(running) == 0 {
+		return err
+	}
+	return cannotCreate(w, "The following remediations: '%s' are already running for policy assignment '%s', definition reference ID '%s' on a scope conflicting with requested scope.",
+		strings.Join(running, "', '"), p.PolicyAssignmentID, p.PolicyDefinitionReferenceID)
 }
 
 func readTask(d *store.Document) (t task) {
@@ -277,9 +318,20 @@ func (r remediation) selects(row compliance.Row) bool {
 // proceed puts the next resources right, and ends the task when none is left or too
 // many have failed.
 func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t task) (time.Duration, error) {
+	before, err := json.Marshal(t)
+	if err != nil {
+		return 0, err
+	}
 	runs, err := cfg.next(ctx, w, r, u, &t)
 	if err != nil {
 		return 0, err
+	}
+	after, err := json.Marshal(t)
+	if err != nil {
+		return 0, err
+	}
+	if runs > 0 && bytes.Equal(before, after) {
+		return deploymentPoll, nil // writing would have it looked at again at once
 	}
 	good, bad, left := t.counts()
 	limit := defaultThreshold
@@ -312,71 +364,22 @@ func (cfg Config) proceed(ctx context.Context, w *provider.Work, r remediation, 
 // deploymentPoll is how often running deployments are looked at.
 const deploymentPoll = 200 * time.Millisecond
 
-// next puts the next resources right. It reports how many are being deployed for.
+// next puts the next resources right, as the assignment's identity. It reports how many
+// are being deployed for, or are changed by others just now.
 func (cfg Config) next(ctx context.Context, w *provider.Work, r remediation, u *assignment.Unit, t *task) (runs int, err error) {
+	client, err := cfg.actor(ctx, w.Client, u.Assignment)
+	var refused *arm.Error
+	if errors.As(err, &refused) && refused.Status < http.StatusInternalServerError {
+		t.failAll(w.Now(), err)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
 	if isDeploy(u.Effect("", "")) {
-		return cfg.deployNext(ctx, w, r, u, t)
+		return cfg.deployNext(ctx, w, client, r, u, t)
 	}
-	done := 0
-	for i := range t.Targets {
-		if d := &t.Targets[i]; d.Status == waiting && done < r.Properties.ParallelDeployments {
-			cfg.modify(ctx, w, u, d)
-			done++
-		}
-	}
-	return 0, nil
-}
-
-// modify puts one resource right, as the control plane, through the pipeline: other
-// policies still have their say.
-func (cfg Config) modify(ctx context.Context, w *provider.Work, u *assignment.Unit, d *deployment) {
-	err := cfg.modifyOne(ctx, w, u, d.Resource)
-	d.Updated, d.Status = w.Now(), succeeded
-	if err != nil {
-		e := arm.AsError(err)
-		d.Status, d.Error = failed, &failure{e.Code, e.Message}
-	}
-}
-
-func (cfg Config) modifyOne(ctx context.Context, w *provider.Work, u *assignment.Unit, resource string) error {
-	var body json.RawMessage
-	err := w.Store.View(ctx, func(tx store.ReadTx) error {
-		doc, err := tx.Get(strings.ToLower(resource))
-		if err != nil {
-			return err
-		}
-		body, err = modified(&assignment.World{Tx: tx, Now: w.Now(), Facts: cfg.Facts}, u, doc)
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return nil // gone: there is nothing to put right
-	}
-	if err != nil || body == nil {
-		return err
-	}
-	id, err := arm.ParseID(resource)
-	if err != nil {
-		return err
-	}
-	_, err = w.Client.Put(ctx, id, body)
-	return err
-}
-
-// modified is a document as the policy wants it; nil if it complies by now.
-func modified(world *assignment.World, u *assignment.Unit, doc *store.Document) (json.RawMessage, error) {
-	s, err := world.Subject(doc, "")
-	if err != nil {
-		return nil, err
-	}
-	v, _, err := u.Evaluate(s)
-	if err != nil || v.State != policy.Hit || v.Changes == nil {
-		return nil, err
-	}
-	changed, conflicts := policy.Apply(s.Resource, policy.Assigned{ID: u.Assignment.ID.String(), Changes: v.Changes})
-	if len(conflicts) > 0 {
-		return nil, arm.Errorf(http.StatusConflict, "RemediationConflict", "'%s' cannot be changed: %s.", conflicts[0].Field, conflicts[0].Reason)
-	}
-	return json.RawMessage(changed.Root().AsPlain().JSON()), nil
+	return cfg.modifyNext(ctx, w, client, r, u, t), nil
 }
 
 func (t *task) counts() (good, bad, left int) {
