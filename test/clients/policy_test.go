@@ -104,6 +104,7 @@ func (s *suite) userAssigned(t *testing.T, group string) {
 
 	s.refused(t, 1, []string{"ResourceIdentityRequired"}, "policy", "assignment", "identity", "remove", "-n", "owner", "--scope", group, "--user-assigned", id)
 	s.az.Run(t, "policy", "assignment", "create", "-n", "plain", "--policy", "where-disks-are", "--scope", group, "-p", `{"allowed": {"value": ["eastus", "westeurope"]}}`, "-l", "eastus")
+	s.az.Run(t, "policy", "assignment", "identity", "remove", "-n", "plain", "--scope", group, "--system-assigned") // a location alone gets it one, says az
 	s.expect(t, "UserAssigned", "type", "policy", "assignment", "identity", "assign", "-n", "plain", "--scope", group, "--user-assigned", id)
 	s.az.Run(t, "policy", "assignment", "identity", "remove", "-n", "plain", "--scope", group, "--user-assigned", id)
 	s.expect(t, "", "identity.userAssignedIdentities", "policy", "assignment", "show", "-n", "plain", "--scope", group)
