@@ -29,6 +29,7 @@ var behind = map[string]string{
 	"microsoft.compute/virtualmachinescalesets/virtualmachines/networkinterfaces": "real: the instance's address on the machine network",
 	"microsoft.managedidentity/userassignedidentities":                            "real: an identity that machines may act as ([access.md](access.md))",
 	"microsoft.management/managementgroups":                                       "real: scopes for policies and roles",
+	"microsoft.management/managementgroups/settings":                              "recorded, on the root group: making a group always takes the right to, and there is one subscription",
 	"microsoft.management/managementgroups/subscriptions":                         "real: which subscription is below which group",
 	"microsoft.network/networkinterfaces":                                         "real in part: the address is one of this host's machine network, not of the subnet's prefix",
 	"microsoft.network/networksecuritygroups":                                     "recorded: rules are checked and kept, not enforced",

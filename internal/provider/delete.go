@@ -36,7 +36,7 @@ func (c *call) deleteOnce(ctx context.Context, t *ResourceType) (*Response, erro
 			return nil, err
 		}
 	}
-	if t.Reconcile == nil {
+	if t.Reconcile == nil || t.DeleteAtOnce {
 		return c.deleteNow(ctx, w)
 	}
 	return c.deleteLater(ctx, w)

@@ -53,6 +53,23 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+func TestFiltersOfATypesOwnProperties(t *testing.T) {
+	d := &store.Document{ID: "/subscriptions/S/x", Body: json.RawMessage(`{"properties":{"policyAssignmentId":"/A","complianceState":"Compliant"}}`)}
+	for text, want := range map[string]bool{
+		"PolicyAssignmentId eq '/a'":                                    true,
+		"policyAssignmentId eq '/a' AND complianceState eq 'Compliant'": true,
+		"policyAssignmentId eq '/a' and complianceState ne 'Compliant'": false,
+	} {
+		f, err := parseFilter(text, "policyAssignmentId", "complianceState")
+		if err != nil || f.matches(d) != want {
+			t.Errorf("%s: not %v, %v", text, want, err)
+		}
+	}
+	if _, err := parseFilter("complianceState eq 'a'"); err == nil {
+		t.Error("a property of another type was taken")
+	}
+}
+
 func FuzzFilter(f *testing.F) {
 	f.Add("name eq 'a' and (tagName eq 'b' or startswith(name, 'c'))")
 	d := &store.Document{ID: "/subscriptions/S", Body: json.RawMessage(`{}`)}

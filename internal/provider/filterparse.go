@@ -2,6 +2,7 @@ package provider
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -25,19 +26,22 @@ type filterParser struct {
 	rest  string
 	depth int
 	f     *filter
+	own   []string // properties of the type that is listed
 }
 
-// parseFilter reads a $filter, or says what is possible.
-func parseFilter(text string) (filter, error) {
+// parseFilter reads a $filter, or says what is possible. own are properties that the
+// documents have below "properties".
+func parseFilter(text string, own ...string) (filter, error) {
 	f := filter{}
-	p := filterParser{rest: strings.TrimSpace(text), f: &f}
+	p := filterParser{rest: strings.TrimSpace(text), f: &f, own: own}
 	if p.rest == "" {
 		return f, nil
 	}
 	any, ok := p.or()
 	if !ok || strings.TrimSpace(p.rest) != "" {
 		return filter{}, arm.BadRequest("InvalidFilterInQueryString", "$filter",
-			"The filter '%s' is not supported here. Compare resourceType, resourceGroup, name, location, kind, tagName, tagValue, identity/principalId or plan/… with eq or ne, or use substringof('text', name), startswith(name, 'text') and atScope(); join them by 'and', 'or' and parentheses.", clip(text))
+			"The filter '%s' is not supported here. Compare %s with eq or ne, or use substringof('text', name), startswith(name, 'text') and atScope(); join them by 'and', 'or' and parentheses.",
+			clip(text), strings.Join(append([]string{"resourceType, resourceGroup, name, location, kind, tagName, tagValue, identity/principalId, plan/…"}, own...), ", "))
 	}
 	f.any = any
 	if len(any) == 1 && len(any[0]) == 0 {
@@ -129,11 +133,20 @@ func (p *filterParser) term() ([]conjunction, bool) {
 		return p.call("starts", true)
 	}
 	kind, compare := p.next()
-	if kind != 'w' || compare != "eq" && compare != "ne" || !filterable[word] {
+	if p.isOwn(word) {
+		word = "properties/" + word
+	} else if !filterable[word] {
+		return nil, false
+	}
+	if kind != 'w' || compare != "eq" && compare != "ne" {
 		return nil, false
 	}
 	kind, value := p.next()
 	return []conjunction{{{word, compare, value}}}, kind == '\''
+}
+
+func (p *filterParser) isOwn(word string) bool {
+	return slices.ContainsFunc(p.own, func(own string) bool { return strings.EqualFold(own, word) })
 }
 
 // call reads the arguments of a function: substringof('text', name), startswith(name, 'text').

@@ -33,7 +33,35 @@ func (p *Pipeline) operationRoutes() []Route {
 				}
 				return nil, invalidNamespace(c.Vars["namespace"])
 			}},
+		{Pattern: "/providers/{namespace}/operations", Permission: permission, Filtered: true, // for everybody, as in Azure
+			Handle: func(_ context.Context, c *Call) (*Response, error) { return p.clientOperations(c.Vars["namespace"]) }},
 	}
+}
+
+// clientOperations are a namespace's operations in the form that the SDKs' clients of the
+// namespace read.
+func (p *Pipeline) clientOperations(namespace string) (*Response, error) {
+	type display struct {
+		Provider    string `json:"provider"`
+		Resource    string `json:"resource"`
+		Operation   string `json:"operation"`
+		Description string `json:"description"`
+	}
+	type view struct {
+		Name         string  `json:"name"`
+		IsDataAction bool    `json:"isDataAction"`
+		Display      display `json:"display"`
+	}
+	value := []view{}
+	for _, t := range operationsOf(namespace, p.Operations()).ResourceTypes {
+		for _, o := range t.Operations {
+			value = append(value, view{o.Name, o.IsDataAction, display{namespace, t.Name, o.DisplayName, o.Description}})
+		}
+	}
+	if len(value) == 0 {
+		return nil, invalidNamespace(namespace)
+	}
+	return JSON(200, map[string]any{"value": value})
 }
 
 func invalidNamespace(ns string) *arm.Error {

@@ -148,6 +148,9 @@ type ResourceType struct {
 	CheckDelete func(tx store.Tx, w *Write) error
 	// ShowDeleted answers a delete at once with the resource as it was.
 	ShowDeleted bool
+	// DeleteAtOnce removes the document in the request although the type has Reconcile: for
+	// types that own nothing outside it, whose clients do not poll a delete.
+	DeleteAtOnce bool
 	// CascadeDelete deletes children with their parent: at once if the type has no
 	// Reconcile; otherwise Reconcile must delete them through the Client.
 	CascadeDelete bool
@@ -169,6 +172,10 @@ type ResourceType struct {
 	// instanceView under ?$expand. Nil shows the body. It must be quick: lists call
 	// it for every item.
 	View func(ctx context.Context, v *View) (json.RawMessage, error)
+
+	// Filters are properties, by their name below "properties", that $filter of a list may
+	// compare besides those that every list knows.
+	Filters []string
 
 	// Collection, on a child type, says which documents a parent's collection lists when
 	// they are not its children: the machines of a flexible scale set, which are
@@ -289,9 +296,10 @@ type Call struct {
 // View is one document on its way to a client.
 type View struct {
 	Doc        *store.Document
-	Asked      arm.ID   // as the request names it; of an item of a list, the scope
-	List       bool     // an item of a list
-	Expand     []string // of $expand, in lower case
+	Asked      arm.ID     // as the request names it; of an item of a list, the scope
+	List       bool       // an item of a list
+	Expand     []string   // of $expand, in lower case
+	Query      url.Values // the request's query parameters, names in lower case
 	APIVersion string
 	Runtime    Runtime
 }

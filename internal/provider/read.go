@@ -140,7 +140,7 @@ func (p *Pipeline) checkScopes(tx store.ReadTx, id arm.ID) error {
 func (c *call) show(ctx context.Context, t *ResourceType, doc *store.Document, list bool) (json.RawMessage, error) {
 	body := doc.Body
 	if t.View != nil {
-		v := &View{Doc: doc, List: list, Asked: c.asked, APIVersion: c.apiVersion, Expand: expands(c.query), Runtime: c.p.Runtime()}
+		v := &View{Doc: doc, List: list, Asked: c.asked, APIVersion: c.apiVersion, Expand: expands(c.query), Query: c.query, Runtime: c.p.Runtime()}
 		var err error
 		if body, err = t.View(ctx, v); err != nil {
 			return nil, err
@@ -191,7 +191,7 @@ func (c *call) collection(ctx context.Context, typ arm.Type) (*Response, error) 
 	if err := c.scopeOfList(ctx, t, scope); err != nil {
 		return nil, err
 	}
-	f, err := parseFilter(c.query.Get("$filter"))
+	f, err := parseFilter(c.query.Get("$filter"), t.Filters...)
 	if err != nil {
 		return nil, err
 	}

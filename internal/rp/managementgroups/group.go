@@ -1,11 +1,8 @@
 package managementgroups
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -143,91 +140,4 @@ func (cfg Config) checkDelete(tx store.Tx, w *provider.Write) error {
 			"The management group '%s' still has the management group '%s' below it. Move or delete what is below it first.", w.ID.Name(), c[0].Name())
 	}
 	return touchBoth(tx)
-}
-
-// view adds the children under ?$expand=children.
-func view(ctx context.Context, v *provider.View) (json.RawMessage, error) {
-	if !slices.Contains(v.Expand, "children") {
-		return v.Doc.Body, nil
-	}
-	var kids []descendant
-	err := v.Runtime.Store.View(ctx, func(tx store.ReadTx) (err error) {
-		kids, err = below(tx, v.Doc.ARMID(), false)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return arm.Set(v.Doc.Body, "properties.children", kids)
-}
-
-// descendant is one line of what lies below a group.
-type descendant struct {
-	ID          string `json:"id"`
-	Type        string `json:"type"`
-	Name        string `json:"name"`
-	DisplayName string `json:"displayName,omitempty"`
-	parent      arm.ID
-}
-
-// below lists the groups and subscriptions in a group, all levels or one.
-func below(tx store.ReadTx, group arm.ID, all bool) ([]descendant, error) {
-	h, err := assignment.ReadHierarchy(tx)
-	if err != nil {
-		return nil, err
-	}
-	out := []descendant{}
-	var walk func(g arm.ID)
-	walk = func(g arm.ID) {
-		for _, c := range h.Children(g) {
-			out = append(out, descendant{ID: c.String(), Type: string(arm.TypeManagementGroup), Name: c.Name(), DisplayName: name(tx, c), parent: g})
-			if all {
-				walk(c)
-			}
-		}
-	}
-	walk(group)
-	subs, err := tx.List(store.Query{Type: arm.TypeSubscription})
-	if err != nil {
-		return nil, fmt.Errorf("listing subscriptions: %w", err)
-	}
-	for _, s := range subs {
-		if g, ok := h.GroupOf(s.ARMID()); ok && (g.Equal(group) || all && h.Contains(group, g)) {
-			out = append(out, descendant{ID: s.ID, Type: "/subscriptions", Name: s.ARMID().Name(), DisplayName: arm.GetString(s.Body, "displayName"), parent: g})
-		}
-	}
-	return out, nil
-}
-
-func name(tx store.ReadTx, id arm.ID) string {
-	d, err := tx.Get(id.Key())
-	if err != nil {
-		return id.Name()
-	}
-	return arm.GetString(d.Body, "properties.displayName")
-}
-
-func descendants(ctx context.Context, c *provider.Call) (*provider.Response, error) {
-	id := arm.Tenant.Resource(arm.TypeManagementGroup, c.Vars["managementGroup"])
-	if _, err := c.Client.Get(ctx, id); err != nil {
-		return nil, err
-	}
-	var lines []descendant
-	err := c.Runtime.Store.View(ctx, func(tx store.ReadTx) (err error) {
-		lines, err = below(tx, id, true)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	value := []map[string]any{}
-	for _, l := range lines {
-		typ := l.Type
-		if strings.HasPrefix(typ, "/") {
-			typ = string(assignment.TypeMember)
-		}
-		value = append(value, map[string]any{"id": l.ID, "type": typ, "name": l.Name,
-			"properties": map[string]any{"displayName": l.DisplayName, "parent": map[string]string{"id": l.parent.String()}}})
-	}
-	return provider.JSON(200, map[string]any{"value": value})
 }

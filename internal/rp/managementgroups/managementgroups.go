@@ -28,6 +28,8 @@ type Config struct {
 
 var versions = []string{"2023-04-01", "2021-04-01", "2020-05-01", "2020-02-01"}
 
+const nameHint = "letters, digits, '-', '_', '(', ')' and '.', at most 90, beginning with a letter or digit and not ending in '.'"
+
 var groupName = regexp.MustCompile(`^[\p{L}\p{N}][-\p{L}\p{N}_().]{0,88}[-\p{L}\p{N}_()]$|^[\p{L}\p{N}]$`)
 
 // New is the provider.
@@ -35,7 +37,7 @@ func New(cfg Config) provider.Provider {
 	return provider.Provider{
 		Types: []provider.ResourceType{{
 			Type: arm.TypeManagementGroup, Scopes: provider.AtTenant, APIVersions: versions, Hidden: true, NoState: true,
-			Name: groupName, NameHint: "letters, digits, '-', '_', '(', ')' and '.', at most 90, beginning with a letter or digit and not ending in '.'",
+			Name: groupName, NameHint: nameHint,
 			Codes:    provider.Codes{Create: 200, Delete: 204},
 			ReadOnly: []string{"properties.tenantId", "properties.details.version", "properties.details.updatedTime", "properties.details.updatedBy"},
 			Default:  cfg.defaults, Validate: validate, Commit: cfg.commit, CheckDelete: cfg.checkDelete, View: view,
@@ -45,12 +47,27 @@ func New(cfg Config) provider.Provider {
 			ReadOnly: []string{"properties"},
 			Load:     mayMove,
 			Default:  cfg.defaultMember, Commit: commitMember, CheckDelete: touch,
-		}},
-		Routes: []provider.Route{{
-			Pattern:    "/providers/Microsoft.Management/managementGroups/{managementGroup}/descendants",
-			Permission: "Microsoft.Management/managementGroups/descendants/read", Handle: descendants,
-		}},
+		}, cfg.settings()},
+		Routes: []provider.Route{
+			route("GET", "managementGroups/{managementGroup}/descendants", "managementGroups/descendants/read", descendants),
+			entities("POST", cfg.entities), entities("GET", cfg.entities), // clients follow a nextLink with GET
+			route("POST", "checkNameAvailability", "checkNameAvailability/action", checkName),
+			route("POST", "startTenantBackfill", "startTenantBackfill/action", cfg.backfill),
+			route("POST", "tenantBackfillStatus", "tenantBackfillStatus/read", cfg.backfill),
+		},
 	}
+}
+
+func route(method, path, permission string, handle func(context.Context, *provider.Call) (*provider.Response, error)) provider.Route {
+	const namespace = "Microsoft.Management/"
+	return provider.Route{Method: method, Pattern: "/providers/" + namespace + path, Permission: namespace + permission, Handle: handle}
+}
+
+// entities is for everybody: it shows each caller what that one may read.
+func entities(method string, handle func(context.Context, *provider.Call) (*provider.Response, error)) provider.Route {
+	r := route(method, "getEntities", "getEntities/action", handle)
+	r.Filtered = true
+	return r
 }
 
 // RootID is the root management group of a tenant.

@@ -1,6 +1,7 @@
 package managementgroups_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -115,4 +116,58 @@ func TestTheTreeStaysATree(t *testing.T) {
 	if status, body := create(t, s, "deepest", parent); status != 400 || !strings.Contains(body, "HierarchyDepthExceeded") {
 		t.Errorf("the seventh level: %d %s", status, body)
 	}
+}
+
+// Only the root group has settings, and they may not point nowhere.
+func TestHierarchySettings(t *testing.T) {
+	s := start(t)
+	create(t, s, "corp", "")
+	for name, tt := range map[string]struct {
+		group, name, body string
+		status            int
+		code              string
+	}{
+		"of the root":      {tenant, "default", `{"properties":{"defaultManagementGroup":"` + path("corp") + `"}}`, 200, `"tenantId":"` + tenant},
+		"of another group": {"corp", "default", `{}`, 400, "InvalidParameter"},
+		"another name":     {tenant, "mine", `{}`, 400, "InvalidResourceName"},
+		"no such group":    {tenant, "default", `{"properties":{"defaultManagementGroup":"` + path("none") + `"}}`, 400, "InvalidResourceReference"},
+		"of another shape": {tenant, "default", `{"properties":{"requireAuthorizationForGroupCreation":"often"}}`, 400, "InvalidRequestContent"},
+	} {
+		if status, body := do(t, s, "PUT", path(tt.group)+"/settings/"+tt.name, tt.body); status != tt.status || !strings.Contains(body, tt.code) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+	}
+}
+
+// Who may read one group gets that one, with what lies in it, and no other.
+func TestEntitiesAreTheCallers(t *testing.T) {
+	s := start(t)
+	for _, g := range []struct{ name, parent string }{{"corp", ""}, {"prod", "corp"}, {"other", ""}} {
+		create(t, s, g.name, g.parent)
+	}
+	token, _ := s.TokenFor(t, "Reader", arm.Tenant.Resource(arm.TypeManagementGroup, "corp"))
+	status, _, raw := s.DoAs(t, token, "POST", "/providers/Microsoft.Management/getEntities?api-version=2023-04-01", nil)
+	var answer struct {
+		Value []struct {
+			Name       string
+			Properties struct{ Permissions, InheritedPermissions string }
+		}
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil || status != 200 {
+		t.Fatalf("%d %s %v", status, raw, err)
+	}
+	if got := fmt.Sprint(answer.Value); got != "[{corp {view noaccess}} {prod {view view}}]" {
+		t.Errorf("%s", got)
+	}
+	for option, want := range map[string]int{"$filter=contains(displayName,'RO')": 200, "$filter=name%20gt%201": 400, "$search=ParentOnly": 400, "$view=GroupsOnly": 200, "$top=many": 400} {
+		if status, body := get(t, s, "/providers/Microsoft.Management/getEntities", option); status != want {
+			t.Errorf("%s: %d %s", option, status, body)
+		}
+	}
+}
+
+func get(t *testing.T, s *providertest.Server, path, option string) (int, string) {
+	t.Helper()
+	status, _, answer := s.Do(t, "GET", path+"?api-version=2023-04-01&"+option, nil)
+	return status, string(answer)
 }

@@ -14,8 +14,9 @@ import (
 
 func attestations() provider.ResourceType {
 	return provider.ResourceType{
-		Type: compliance.TypeAttestation, Scopes: anywhere, APIVersions: attestationVersions, Hidden: true,
+		Type: compliance.TypeAttestation, Scopes: anywhere, APIVersions: attestationVersions, Hidden: true, ListBelow: true,
 		ReadOnly: []string{"properties.lastComplianceStateChangeAt"},
+		Filters:  []string{"policyAssignmentId", "policyDefinitionReferenceId", "complianceState", "owner"},
 		Default:  defaultAttestation, Validate: validateAttestation, Commit: commitAttestation,
 	}
 }

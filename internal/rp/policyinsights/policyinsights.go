@@ -62,6 +62,7 @@ func New(cfg Config) provider.Provider {
 			with(none, "POST", "policyStates/{resource}/summarize", "policyStates/summarize/read", cfg.summarize),
 			with(none, "POST", "policyStates/{resource}/triggerEvaluation", "policyStates/triggerEvaluation/action", cfg.trigger),
 			with(events, "POST", "policyEvents/{resource}/queryResults", "policyEvents/queryResults/read", cfg.queryEvents),
+			with(none, "GET", "policyEvents/{resource}/queryResults", "policyEvents/queryResults/read", cfg.queryEvents), // a nextLink
 			with(none, "POST", "checkPolicyRestrictions", "checkPolicyRestrictions/read", cfg.checkRestrictions),
 			with(none, "GET", "asyncOperationResults/{revision}", "asyncOperationResults/read", cfg.triggered),
 			ours("explain", cfg.explain), ours("whatIf", cfg.whatIf),

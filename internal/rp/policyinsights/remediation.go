@@ -32,9 +32,10 @@ const (
 func (cfg Config) remediations() provider.ResourceType {
 	return provider.ResourceType{
 		Type: typeRemediation, Scopes: anywhere, APIVersions: remediationVersions, Hidden: true, NoPatch: true, WriteWhileBusy: true,
-		ReadOnly: []string{"properties.deploymentStatus", "properties.createdOn", "properties.lastUpdatedOn", "properties.statusMessage", "properties.correlationId"},
-		Codes:    provider.Codes{Delete: 200},
-		Default:  defaultRemediation, Validate: validateRemediation, Commit: commitRemediation,
+		ReadOnly:     []string{"properties.deploymentStatus", "properties.createdOn", "properties.lastUpdatedOn", "properties.statusMessage", "properties.correlationId"},
+		DeleteAtOnce: true, ShowDeleted: true, ListBelow: true,
+		Filters: []string{"policyAssignmentId", "policyDefinitionReferenceId"},
+		Default: defaultRemediation, Validate: validateRemediation, Commit: commitRemediation,
 		Reconcile: cfg.remediate, Workers: 2,
 		Actions: []provider.Action{
 			{Name: "cancel", WhileBusy: true, Apply: cancelRemediation},

@@ -53,11 +53,11 @@ func (cfg Config) checkRestrictions(ctx context.Context, c *provider.Call) (*pro
 	if err := json.Unmarshal(c.Request.Body, &r); err != nil {
 		return nil, arm.BadRequest(arm.CodeInvalidRequestContent, "body", "%v", err)
 	}
-	doc, err := r.document(c.Scope)
+	set, err := cfg.Index.Current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	set, err := cfg.Index.Current(ctx)
+	doc, err := r.document(set.Hierarchy, c.Scope)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (cfg Config) checkRestrictions(ctx context.Context, c *provider.Call) (*pro
 }
 
 // document is the resource that is asked about, where it would be.
-func (r *restrictionsRequest) document(scope arm.ID) (*store.Document, error) {
+func (r *restrictionsRequest) document(tree *assignment.Hierarchy, scope arm.ID) (*store.Document, error) {
 	content := r.ResourceDetails.ResourceContent
 	typ, name := arm.GetString(content, "type"), arm.GetString(content, "name")
 	if typ == "" || !strings.Contains(typ, "/") {
@@ -96,7 +96,7 @@ func (r *restrictionsRequest) document(scope arm.ID) (*store.Document, error) {
 	}
 	if r.ResourceDetails.Scope != "" {
 		at, err := arm.ParseID(r.ResourceDetails.Scope)
-		if err != nil || !scope.Contains(at) {
+		if err != nil || !tree.Contains(scope, at) {
 			return nil, arm.BadRequest(arm.CodeInvalidParameter, "resourceDetails.scope", "%q is not a scope inside '%s'.", clip(r.ResourceDetails.Scope), scope)
 		}
 		scope = at
