@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy"
 )
 
@@ -35,6 +36,7 @@ type rule struct {
 	tags                                              bool   // the rule mentions tags
 	related                                           string // the type looked for, in lower case; "" if computed
 	beyond                                            bool   // the group of the resource
+	delay                                             policy.Delay
 }
 
 type variant struct {
@@ -116,6 +118,9 @@ func analyse(p *policy.Program, def *policy.Definition, text string, params poli
 	}
 	r.tags = strings.Contains(lower, "tags")
 	r.lookFor(def)
+	if d := def.Details.Find(value.NewKey("evaluationDelay")); d.Kind() == value.String {
+		r.delay, _ = policy.ParseDelay(literal(def, params, d.Str())) // a wrong one is as good as none; lint names it
+	}
 	return r
 }
 
@@ -138,6 +143,11 @@ func (u *Unit) NeedsContext() bool { return u.needsContext }
 // LooksBeyondGroup reports whether related resources may be in another group than
 // the resource that looks for them.
 func (u *Unit) LooksBeyondGroup() bool { return u.beyond }
+
+// Delay is when after a write the unit looks for related resources of what was written.
+func (u *Unit) Delay(typ arm.Type, location string) policy.Delay {
+	return u.ruleFor(target{location: location, typ: typ, ref: u.ReferenceID}).delay
+}
 
 // Deployment is what the unit's deployIfNotExists deploys for a resource.
 func (u *Unit) Deployment(s *Subject) (policy.Deployment, error) {

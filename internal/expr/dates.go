@@ -186,7 +186,7 @@ func dateTimeAdd(args []Value) (Value, error) {
 	if args[1].Kind() != value.String {
 		return Value{}, wrong(args, 1, "an ISO 8601 duration")
 	}
-	d, err := parseDuration(args[1].Str())
+	d, err := ParseDuration(args[1].Str())
 	if err != nil {
 		return Value{}, err
 	}
@@ -209,8 +209,8 @@ func dateTimeAdd(args []Value) (Value, error) {
 
 var durationPattern = regexp.MustCompile(`^(-)?P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
 
-// parseDuration reads ISO 8601; a year counts 365 days and a month 30.
-func parseDuration(s string) (time.Duration, error) {
+// ParseDuration reads an ISO 8601 duration; a year counts 365 days and a month 30.
+func ParseDuration(s string) (time.Duration, error) {
 	m := durationPattern.FindStringSubmatch(s)
 	if m == nil || strings.HasSuffix(s, "P") || strings.HasSuffix(s, "T") {
 		return 0, fmt.Errorf("%q is not an ISO 8601 duration such as P1DT2H", shorten(s))

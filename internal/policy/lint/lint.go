@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"hallmark.dev/hallmark/internal/expr"
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/policy/alias"
@@ -60,6 +61,7 @@ func Definition(text string, aliases *alias.Table) []Finding {
 	l.constraint(def.If)
 	l.types()
 	l.mode()
+	l.delay()
 	slices.SortStableFunc(l.findings, func(a, b Finding) int { return 1000*(a.Line-b.Line) + a.Column - b.Column })
 	return l.findings
 }
@@ -89,6 +91,21 @@ type linter struct {
 	aliases  *alias.Table
 	text     string
 	findings []Finding
+}
+
+// delay reports an evaluationDelay that says nothing: it is taken as absent.
+func (l *linter) delay() {
+	d := l.def.Details.Find(value.NewKey("evaluationDelay"))
+	if d.IsNothing() || d.Kind() == value.String && expr.IsExpression(d.Str()) {
+		return
+	}
+	err := error(errors.New("evaluationDelay is no text"))
+	if d.Kind() == value.String {
+		_, err = policy.ParseDelay(d.Str())
+	}
+	if err != nil {
+		l.add("bad-delay", Warning, "policyRule.then.details.evaluationDelay", d.Pos(), "%v", err)
+	}
 }
 
 func (l *linter) add(rule string, s Severity, path string, pos int, format string, args ...any) {

@@ -28,6 +28,8 @@ func TestDefinition(t *testing.T) {
 		{"undeclared parameter", rule(`{"field":"name","equals":"[parameters('p')]"}`), "undeclared-parameter"},
 		{"default not allowed", `{"parameters":{"p":{"type":"String","allowedValues":["a"],"defaultValue":"b"}},"policyRule":` + rule(`{"field":"name","equals":"[parameters('p')]"}`) + `}`, "bad-default"},
 		{"mode", `{"mode":"Indexed","policyRule":` + rule(`{"field":"type","equals":"Microsoft.Authorization/roleAssignments"}`) + `}`, "mode-does-not-fit"},
+		{"delay", `{"policyRule":{"if":{"field":"type","equals":"Microsoft.Compute/virtualMachines"},"then":{"effect":"auditIfNotExists","details":{"type":"Microsoft.Compute/virtualMachines/extensions","evaluationDelay":"PT7H"}}}}`, "bad-delay"},
+		{"good delay", `{"policyRule":{"if":{"field":"type","equals":"Microsoft.Compute/virtualMachines"},"then":{"effect":"auditIfNotExists","details":{"type":"Microsoft.Compute/virtualMachines/extensions","evaluationDelay":"PT6H"}}}}`, ""},
 		{"unknown mode", `{"mode":"Some","policyRule":` + rule(`{"field":"name","equals":"a"}`) + `}`, "unknown-mode"},
 	}
 	for _, tt := range tests {

@@ -261,3 +261,64 @@ func TestRemediationKilledAnywhere(t *testing.T) {
 		agentOnce(t, s)
 	})
 }
+
+// late is the rule with an evaluationDelay.
+func late(t *testing.T, s *providertest.Server, delay string) {
+	t.Helper()
+	assign(t, s, "late", strings.Replace(agentRule, `"details":{`, `"details":{"evaluationDelay":`+delay+`,`, 1), withIdentity)
+}
+
+// A delay outlives the process: what is due is in the store, with when it was written.
+func TestDeployAfterADelay(t *testing.T) {
+	db := mem.New()
+	s := frozen(t, db)
+	def := subscription() + "/providers/Microsoft.Authorization/policyDefinitions/late"
+	do(t, s, "PUT", def, `{"properties":{"mode":"Indexed","parameters":{"delay":{"type":"String"}},"policyRule":`+
+		strings.Replace(agentRule, `"details":{`, `"details":{"evaluationDelay":"[parameters('delay')]",`, 1)+`}}`, 201)
+	do(t, s, "PUT", subscription()+"/providers/Microsoft.Authorization/policyAssignments/late",
+		`{"properties":{"policyDefinitionId":"`+def+`","parameters":{"delay":{"value":"PT30M"}}`+withIdentity+`}}`, 201)
+	do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+	docs, err := store.List(t.Context(), s.Store, store.Query{Type: admission.TypeDue})
+	if err != nil || len(docs) != 1 {
+		t.Fatalf("%d are due: %v", len(docs), err)
+	}
+	for _, c := range s.Pipeline.Controllers() {
+		if c.Name != "deployIfNotExists" {
+			continue
+		}
+		if again, err := c.Reconcile(t.Context(), docs[0].Key); err != nil || again < 29*time.Minute || again > 30*time.Minute {
+			t.Errorf("looked at again after %s: %v", again, err)
+		}
+	}
+	var due admission.Due
+	if err := json.Unmarshal(docs[0].Private, &due); err != nil {
+		t.Fatal(err)
+	}
+	due.Time = due.Time.Add(-30 * time.Minute)
+	earlier := docs[0].Clone()
+	if earlier.Private, err = json.Marshal(due); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(t.Context(), func(tx store.Tx) error { return tx.Put(earlier, store.Any) }); err != nil {
+		t.Fatal(err)
+	}
+	providertest.RunToRest(t, s)
+	eventually(t, "the agent is installed", func() bool { return hasAgent(t, s, "a") })
+}
+
+func TestDeployAfterProvisioning(t *testing.T) {
+	for delay, want := range map[string]bool{`"PT0M"`: true, `"AfterProvisioning"`: true, `"AfterProvisioningSuccess"`: true, `"AfterProvisioningFailure"`: false, `"nonsense"`: true} {
+		t.Run(delay, func(t *testing.T) {
+			s := start(t)
+			late(t, s, delay)
+			do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+			eventually(t, "nothing is due", func() bool { return dues(t, s) == 0 })
+			s.Settle(t)
+			if want {
+				eventually(t, "the agent is installed", func() bool { return hasAgent(t, s, "a") })
+			} else if hasAgent(t, s, "a") {
+				t.Error("the agent was installed")
+			}
+		})
+	}
+}

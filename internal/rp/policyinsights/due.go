@@ -13,6 +13,7 @@ import (
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/controller"
+	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
 )
@@ -52,8 +53,9 @@ func (cfg Config) settle(ctx context.Context, rt provider.Runtime, d *store.Docu
 	if err != nil || u == nil {
 		return 0, err
 	}
-	if state := doc.State(); state != "" && !state.Terminal() {
-		return dueAgain, nil
+	wait, drop := until(u.Delay(doc.Type, doc.Location), due.Time, rt.Now(), doc.State())
+	if wait > 0 || drop {
+		return wait, nil
 	}
 	rem, err := cfg.remedy(ctx, rt.Store, rt.Now(), u, due.Resource, "")
 	var client provider.Client
@@ -75,6 +77,31 @@ func (cfg Config) settle(ctx context.Context, rt provider.Runtime, d *store.Docu
 		return 0, nil
 	}
 	return 0, err
+}
+
+// until is how long a resource is left alone that was written; drop says that it is not
+// looked at at all. Without an evaluationDelay it is looked at as soon as it has been
+// made (in Azure: ten minutes after the request).
+func until(d policy.Delay, written, now time.Time, state arm.ProvisioningState) (wait time.Duration, drop bool) {
+	if d.After == policy.Timed {
+		if left := written.Add(d.For).Sub(now); left > 0 {
+			return left, false
+		}
+	}
+	failed := state == arm.StateFailed || state == arm.StateCanceled
+	if state != "" && !state.Terminal() {
+		if d.After == policy.Unstated || d.After == policy.Timed || now.Sub(written) < policy.MaxDelay {
+			return dueAgain, false
+		}
+		failed = true
+	}
+	switch d.After {
+	case policy.Unstated, policy.Success:
+		return 0, failed
+	case policy.Failure:
+		return 0, !failed
+	}
+	return 0, false
 }
 
 // errNoted brings the controller back: what it was called with is out of date.
@@ -102,7 +129,7 @@ func (cfg Config) dueUnit(ctx context.Context, rt provider.Runtime, due admissio
 		return nil, nil, err
 	}
 	doc, err := store.Get(ctx, rt.Store, strings.ToLower(due.Resource))
-	if errors.Is(err, store.ErrNotFound) || err == nil && (doc.Deleting || doc.State() == arm.StateFailed || doc.State() == arm.StateCanceled) {
+	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Deleting {
 		return nil, nil, nil
 	}
 	if err != nil {
