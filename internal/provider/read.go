@@ -321,15 +321,7 @@ func pageSize(top string) (int, error) {
 }
 
 func (c *call) nextLink(after string) string {
-	q := url.Values{}
-	for k, v := range c.Query {
-		if !strings.EqualFold(k, "$skiptoken") {
-			q[k] = v
-		}
-	}
-	q.Set("$skiptoken", base64.RawURLEncoding.EncodeToString([]byte(after)))
-	u := url.URL{Path: c.Path, RawQuery: q.Encode()}
-	return c.BaseURL + u.String()
+	return (&Call{Request: c.Request}).NextLink(base64.RawURLEncoding.EncodeToString([]byte(after)))
 }
 
 func readSkipToken(t string) (string, error) {

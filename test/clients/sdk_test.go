@@ -44,6 +44,13 @@ func TestAzureSDKs(t *testing.T) {
 			{"policy insights", s.policyInsights},
 			{"remediations", s.remediations},
 			{"management groups", s.groups},
+			{"policy", s.policies},
+			{"authorization", s.roles},
+			{"subscriptions", s.subscriptions},
+			{"resources", s.resources},
+			{"deployments", s.deployments},
+			{"resource graph", s.graph},
+			{"compute", s.compute},
 		} {
 			t.Run(part.name, func(t *testing.T) {
 				t.Parallel()

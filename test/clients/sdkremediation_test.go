@@ -4,8 +4,10 @@ import (
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	insights "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/policyinsights/armpolicyinsights"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armpolicy"
+	"github.com/google/uuid"
 
 	"hallmark.dev/hallmark/test/outside"
 )
@@ -35,11 +37,22 @@ func (s *sdk) remediations(t *testing.T) {
 		tables[scope] = good[string](t)(s.routes(t, group, scope, nil))
 	}
 	assignment := s.assign(t, group, name, definition, armpolicy.Assignment{Location: to.Ptr(here), Identity: &armpolicy.Identity{Type: to.Ptr(armpolicy.ResourceIdentityTypeSystemAssigned)}})
+	s.tagger(t, group, name)
 	p, err := s.insights(t).NewPolicyStatesClient().BeginTriggerResourceGroupEvaluation(soon(t), s.Subscription, name, nil)
 	finish(t, p, err)
 	for _, r := range s.remedies(t, name, tables["resource"]) {
 		t.Run(r.scope, func(t *testing.T) { r.live(t, assignment, tables[r.scope]) })
 	}
+}
+
+// tagger gives the identity of an assignment the right to do what its policy does.
+func (s *sdk) tagger(t *testing.T, group, assignment string) {
+	t.Helper()
+	c := good[*armpolicy.AssignmentsClient](t)(armpolicy.NewAssignmentsClient(s.Subscription, s.Credential, s.Options))
+	a := good[armpolicy.AssignmentsClientGetResponse](t)(c.Get(soon(t), group, assignment, nil))
+	given := good[*armauthorization.RoleAssignmentsClient](t)(armauthorization.NewRoleAssignmentsClient(s.Subscription, s.Credential, s.Options))
+	good[armauthorization.RoleAssignmentsClientCreateResponse](t)(given.Create(soon(t), group, uuid.NewString(), armauthorization.RoleAssignmentCreateParameters{Properties: &armauthorization.RoleAssignmentProperties{
+		RoleDefinitionID: to.Ptr("/providers/Microsoft.Authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c"), PrincipalID: a.Identity.PrincipalID, PrincipalType: to.Ptr(armauthorization.PrincipalTypeServicePrincipal)}}, nil))
 }
 
 func (r remediate) live(t *testing.T, assignment, table string) {
@@ -59,7 +72,10 @@ func (r remediate) live(t *testing.T, assignment, table string) {
 	}
 	deployments, _ := r.deployments(name)
 	if len(deployments) != 1 || *deployments[0].Status != "Succeeded" || last(deployments[0].RemediatedResourceID) != r.scope || deployments[0].CreatedOn == nil || *deployments[0].ResourceLocation != here {
-		t.Errorf("%+v", deployments)
+		t.Errorf("%+v", *deployments[0])
+		if e := deployments[0].Error; e != nil {
+			t.Errorf("%s: %s", *e.Code, *e.Message)
+		}
 	}
 	found := 0
 	all, _ := r.list()

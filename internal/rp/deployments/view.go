@@ -225,14 +225,7 @@ func (s *service) operations(ctx context.Context, c *provider.Call) (*provider.R
 	if err != nil {
 		return nil, err
 	}
-	if top := c.Request.Query.Get("$top"); top != "" {
-		n, err := strconv.Atoi(top)
-		if err != nil || n < 1 {
-			return nil, arm.BadRequest(arm.CodeInvalidParameter, "$top", "$top must be a number from 1.")
-		}
-		views = views[:min(n, len(views))]
-	}
-	return provider.JSON(200, map[string]any{"value": views})
+	return provider.Page(c, views)
 }
 
 func (s *service) operation(ctx context.Context, c *provider.Call) (*provider.Response, error) {

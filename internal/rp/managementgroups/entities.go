@@ -54,7 +54,7 @@ func (cfg Config) entities(ctx context.Context, c *provider.Call) (*provider.Res
 	if err != nil {
 		return nil, err
 	}
-	return page(c, found)
+	return provider.Page(c, found)
 }
 
 // entity is false if the caller may not read it.
@@ -99,18 +99,18 @@ var entityFilter = regexp.MustCompile(`(?i)^\s*(?:(name)\s+eq\s+'([^']*)'|contai
 
 // selection reads what is to be shown of all.
 func selection(c *provider.Call) (func(entity) bool, error) {
-	text := option(c, "$filter")
+	text := c.Option("$filter")
 	if text == "" {
-		text = strings.TrimPrefix(option(c, "groupName"), "$filter=") // the older name of the same
+		text = strings.TrimPrefix(c.Option("groupName"), "$filter=") // the older name of the same
 	}
 	m := entityFilter.FindStringSubmatch(text)
 	if text != "" && m == nil {
 		return nil, arm.BadRequest("InvalidFilterInQueryString", "$filter", "The filter %.200q is not supported here: use name eq 'x', contains(name, 'x') or contains(displayName, 'x').", text)
 	}
-	if what := option(c, "$search"); what != "" {
+	if what := c.Option("$search"); what != "" {
 		return nil, arm.BadRequest(arm.CodeInvalidParameter, "$search", "$search=%.64s is not supported here; every entity names its parent and counts its children.", what)
 	}
-	view := strings.ToLower(option(c, "$view"))
+	view := strings.ToLower(c.Option("$view"))
 	return func(e entity) bool {
 		group := e.Type != typeSubscription
 		return (view != "groupsonly" || group) && (view != "subscriptionsonly" || !group) && (m == nil || matches(m, e))

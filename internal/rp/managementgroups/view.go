@@ -169,5 +169,5 @@ func descendants(ctx context.Context, c *provider.Call) (*provider.Response, err
 	if err != nil {
 		return nil, err
 	}
-	return page(c, value)
+	return provider.Page(c, value)
 }

@@ -221,13 +221,5 @@ func nextLink(c *provider.Call, q *query, shown, total int) string {
 	if shown == 0 || q.skip+shown >= total {
 		return ""
 	}
-	next := url.Values{}
-	for k, v := range c.Request.Query {
-		if !strings.EqualFold(k, "$skiptoken") {
-			next[k] = v
-		}
-	}
-	next.Set("$skiptoken", strconv.Itoa(q.skip+shown))
-	u := url.URL{Path: c.Request.Path, RawQuery: next.Encode()}
-	return c.Request.BaseURL + u.String()
+	return c.NextLink(strconv.Itoa(q.skip + shown))
 }
