@@ -201,6 +201,18 @@ func TestJSONKeepsWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
+func FuzzAppendString(f *testing.F) {
+	for _, text := range []string{"", "plain ~ text", `"\`, "<&>", "ü\u2028", "\xff", "\x00\x7f"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		want, _ := json.Marshal(text)
+		if got := arm.AppendString([]byte("x"), text); string(got) != "x"+string(want) {
+			t.Fatalf("%q: %s, want x%s", text, got, want)
+		}
+	})
+}
+
 // The examples of RFC 7396, appendix A, for objects.
 func TestMerge(t *testing.T) {
 	for _, c := range [][3]string{

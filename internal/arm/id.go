@@ -275,6 +275,9 @@ func mustSub(path string) ID {
 // badSegment says what is wrong with a segment. Names become parts of file paths in
 // some providers, so nothing that a file system could read as more than a name passes.
 func badSegment(s string) string {
+	if plain(s) {
+		return ""
+	}
 	switch {
 	case s == "":
 		return "it has an empty segment"
@@ -288,6 +291,18 @@ func badSegment(s string) string {
 		return "it has a character that names may not have"
 	}
 	return ""
+}
+
+// plain reports whether a segment is of the kind that nearly all are: letters, digits and
+// "-", "_" and ".", beginning with a letter or digit, and not long.
+func plain(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || i > 0 && (c == '-' || c == '_' || c == '.')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= MaxNameLength
 }
 
 func idError(text, why string) error {

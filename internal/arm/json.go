@@ -1,7 +1,6 @@
 package arm
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -19,19 +18,30 @@ type member struct {
 }
 
 func write(ms []member) json.RawMessage {
-	var b bytes.Buffer
-	b.WriteByte('{')
+	size := 2
+	for _, m := range ms {
+		size += len(m.name) + len(m.value) + 4
+	}
+	out := append(make(json.RawMessage, 0, size), '{')
 	for i, m := range ms {
 		if i > 0 {
-			b.WriteByte(',')
+			out = append(out, ',')
 		}
-		name, _ := json.Marshal(m.name)
-		b.Write(name)
-		b.WriteByte(':')
-		b.Write(m.value)
+		out = append(AppendString(out, m.name), ':')
+		out = append(out, m.value...)
 	}
-	b.WriteByte('}')
-	return b.Bytes()
+	return append(out, '}')
+}
+
+// AppendString appends a text as json.Marshal writes it; few have anything to escape.
+func AppendString(out []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(text) // never fails
+			return append(out, quoted...)
+		}
+	}
+	return append(append(append(out, '"'), text...), '"')
 }
 
 func index(ms []member, name string) int {

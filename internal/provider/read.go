@@ -68,8 +68,11 @@ func matches(condition, etag string) bool {
 
 // load is the document, or the 404 of the first thing on the way to it that is missing.
 func (p *Pipeline) load(ctx context.Context, id arm.ID) (*store.Document, error) {
-	var doc *store.Document
-	err := p.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
+	doc, err := store.Get(ctx, p.cfg.Store, id.Key())
+	if !errors.Is(err, store.ErrNotFound) {
+		return doc, err
+	}
+	err = p.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
 		if doc, err = tx.Get(id.Key()); errors.Is(err, store.ErrNotFound) {
 			return errors.Join(p.checkScopes(tx, id.Parent()), p.notFound(id))
 		}
@@ -161,22 +164,29 @@ func expands(q url.Values) []string {
 
 // withSystemData adds systemData at the end, by text: bodies are objects that Set wrote.
 func withSystemData(body json.RawMessage, d *store.Document) (json.RawMessage, error) {
-	sd, err := json.Marshal(struct {
-		CreatedBy          string    `json:"createdBy"`
-		CreatedByType      string    `json:"createdByType"`
-		CreatedAt          time.Time `json:"createdAt"`
-		LastModifiedBy     string    `json:"lastModifiedBy"`
-		LastModifiedByType string    `json:"lastModifiedByType"`
-		LastModifiedAt     time.Time `json:"lastModifiedAt"`
-	}{d.CreatedBy, "Application", d.CreatedAt, d.UpdatedBy, "Application", d.UpdatedAt})
-	if err != nil || len(body) < 3 || body[len(body)-1] != '}' {
+	if len(body) < 3 || body[len(body)-1] != '}' {
+		return body, nil
+	}
+	out := make(json.RawMessage, 0, len(body)+320)
+	out = append(out, body[:len(body)-1]...)
+	out = append(out, `,"systemData":{"createdBy":`...)
+	out, err := appendChange(out, d.CreatedBy, `,"createdByType":"Application","createdAt":"`, d.CreatedAt)
+	if err != nil {
 		return body, err
 	}
-	out := make(json.RawMessage, 0, len(body)+len(sd)+16)
-	out = append(out, body[:len(body)-1]...)
-	out = append(out, `,"systemData":`...)
-	out = append(out, sd...)
-	return append(out, '}'), nil
+	out = append(out, `,"lastModifiedBy":`...)
+	out, err = appendChange(out, d.UpdatedBy, `,"lastModifiedByType":"Application","lastModifiedAt":"`, d.UpdatedAt)
+	if err != nil {
+		return body, err
+	}
+	return append(out, "}}"...), nil
+}
+
+// appendChange writes who changed something and when, which every item of a list has.
+func appendChange(out []byte, by, between string, at time.Time) ([]byte, error) {
+	out = append(arm.AppendString(out, by), between...)
+	out, err := at.AppendText(out)
+	return append(out, '"'), err
 }
 
 func (c *call) collection(ctx context.Context, typ arm.Type) (*Response, error) {

@@ -27,35 +27,46 @@ func compile(r Route) (compiledRoute, error) {
 	return c, nil
 }
 
-// match is the pattern's values and the scope, if the path fits.
+// match is the pattern's values and the scope, if the path fits. Every request is
+// compared with every pattern: what takes long comes after what rarely fits.
 func (c *compiledRoute) match(seg []string) (map[string]string, arm.ID, bool) {
+	n := len(seg) - len(c.segments)
+	if n < 0 || n > 0 && !c.anyScope || !c.fits(seg[n:]) {
+		return nil, arm.Tenant, false
+	}
 	scope := arm.Tenant
 	if c.anyScope {
-		n := len(seg) - len(c.segments)
-		if n < 0 {
+		var err error
+		if scope, err = arm.ParseID("/" + strings.Join(seg[:n], "/")); err != nil {
 			return nil, scope, false
 		}
-		id, err := arm.ParseID("/" + strings.Join(seg[:n], "/"))
-		if err != nil {
-			return nil, scope, false
-		}
-		scope, seg = id, seg[n:]
-	}
-	if len(seg) != len(c.segments) {
-		return nil, scope, false
 	}
 	vars := map[string]string{}
 	for i, s := range c.segments {
-		if name, ok := strings.CutPrefix(s, "{"); ok {
-			vars[strings.TrimSuffix(name, "}")] = seg[i]
-		} else if !strings.EqualFold(s, seg[i]) {
-			return nil, scope, false
+		if name, ok := variable(s); ok {
+			vars[name] = seg[n+i]
 		}
 	}
 	if !c.anyScope {
 		scope = scopeOf(vars)
 	}
 	return vars, scope, true
+}
+
+// fits compares as many segments as the pattern has.
+func (c *compiledRoute) fits(seg []string) bool {
+	for i, s := range c.segments {
+		if _, ok := variable(s); !ok && !strings.EqualFold(s, seg[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// variable is the name in a pattern's segment such as {name}.
+func variable(segment string) (string, bool) {
+	name, ok := strings.CutPrefix(segment, "{")
+	return strings.TrimSuffix(name, "}"), ok
 }
 
 func scopeOf(vars map[string]string) arm.ID {

@@ -38,7 +38,7 @@ const (
 	readCache  = 2000
 )
 
-// Store implements store.Store, Notifier, Backuper and Pruner.
+// Store implements store.Store, OnceReader, Notifier, Backuper and Pruner.
 type Store struct {
 	path   string
 	lock   *os.File
@@ -150,6 +150,37 @@ func (s *Store) View(ctx context.Context, f func(store.ReadTx) error) error {
 		s.read.end(c)
 	}()
 	return f(t)
+}
+
+// GetOnce implements store.OnceReader.
+func (s *Store) GetOnce(ctx context.Context, key string) (d *store.Document, err error) {
+	err = s.once(ctx, func(t *tx) error {
+		d, err = t.Get(key)
+		return err
+	})
+	return d, err
+}
+
+// ListOnce implements store.OnceReader.
+func (s *Store) ListOnce(ctx context.Context, q store.Query) (ds []*store.Document, err error) {
+	err = s.once(ctx, func(t *tx) error {
+		ds, err = t.List(q)
+		return err
+	})
+	return ds, err
+}
+
+// once is View for a single statement, which is a transaction of its own.
+func (s *Store) once(ctx context.Context, f func(*tx) error) error {
+	if s.isClosed() {
+		return store.ErrClosed
+	}
+	c, err := s.read.take(ctx)
+	if err != nil {
+		return s.explain(ctx, "starting to read", err)
+	}
+	defer s.read.give(c)
+	return f(&tx{ctx: ctx, c: c})
 }
 
 // Since implements store.Store.

@@ -39,6 +39,25 @@ func (t *tx) query(text string, args ...any) (*rows, error) {
 	return t.c.query(t.ctx, text, args...)
 }
 
+// rowsOf reads what a query selects. Of a query whose rows lie beside each other in an
+// index the first is found at once, and next looks at ctx before each other.
+func (t *tx) rowsOf(q store.Query, text string, args []any) (*rows, error) {
+	if t.c == nil {
+		return nil, errEnded
+	}
+	if q.Type == "" || q.Prefix == "" || q.Location != "" || q.Name != "" {
+		return t.c.query(t.ctx, text, args...)
+	}
+	if err := t.ctx.Err(); err != nil {
+		return nil, err
+	}
+	rows, err := t.c.query(context.Background(), text, args...)
+	if err == nil {
+		rows.ctx = t.ctx
+	}
+	return rows, err
+}
+
 // row looks one row up. It takes less time than arranging to be interrupted would.
 func (t *tx) row(text string, args ...any) (vs []driver.Value, ok bool, err error) {
 	if err := t.ctx.Err(); err != nil {
@@ -69,7 +88,7 @@ func (t *tx) Get(key string) (*store.Document, error) {
 // List implements store.ReadTx.
 func (t *tx) List(q store.Query) ([]*store.Document, error) {
 	text, args := selection(q.Normal())
-	rows, err := t.query(text, args...)
+	rows, err := t.rowsOf(q, text, args)
 	if err != nil {
 		return nil, fmt.Errorf("listing: %w", err)
 	}

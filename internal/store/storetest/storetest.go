@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"pruned history is said to be pruned":            pruned,
 		"changes wake those who wait":                    wakes,
 		"concurrent increments are not lost":             increments,
+		"reading once is a view":                         readsOnce,
 		"a view sees one state":                          oneState,
 		"a canceled context writes nothing":              canceled,
 		"a closed store says so":                         closed,
@@ -490,6 +492,43 @@ func oneState(t *testing.T, s store.Store) {
 	wg.Wait()
 }
 
+// readsOnce compares Get and List with what a View reads: stores may have a shorter way.
+func readsOnce(t *testing.T, s store.Store) {
+	d := Doc("a")
+	put(t, s, store.Absent, d, Doc("b"))
+	for range 3 {
+		put(t, s, d.Revision, d)
+		q := store.Query{Type: d.Type, Prefix: "/subscriptions/s/"}
+		got, err := store.Get(t.Context(), s, strings.ToUpper(d.ID))
+		list, listErr := store.List(t.Context(), s, q)
+		if err := errors.Join(err, listErr); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.View(t.Context(), func(tx store.ReadTx) error {
+			want, err := tx.Get(d.ID)
+			if diff := cmp.Diff(want, got); diff != "" || err != nil || got.Revision != d.Revision {
+				t.Errorf("get (-view +once) %v\n%s", err, diff)
+			}
+			all, err := tx.List(q)
+			if diff := cmp.Diff(all, list); diff != "" || err != nil || len(list) != 2 {
+				t.Errorf("list (-view +once) %v\n%s", err, diff)
+			}
+			return nil
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := store.Get(t.Context(), s, d.ID+"x"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	if _, err := store.Get(ctx, s, d.ID); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's reason", err)
+	}
+	if _, err := store.List(ctx, s, store.Query{Type: d.Type, Prefix: "/"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the context's reason", err)
+	}
+}
+
 func canceled(t *testing.T, s store.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -510,6 +549,9 @@ func closed(t *testing.T, s store.Store) {
 	}
 	if _, err := store.List(t.Context(), s, store.Query{}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("view: %v", err)
+	}
+	if _, err := store.Get(t.Context(), s, "/a"); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("get: %v", err)
 	}
 }
 
