@@ -60,6 +60,13 @@ func (s *Set) At(id arm.ID) []*Assignment {
 	return out
 }
 
+// ByGroup reports whether all resources of a group are covered by the same assignments,
+// since none has a scope, or a notScope, inside a group.
+func (s *Set) ByGroup() bool {
+	inside := func(id arm.ID) bool { return id.Kind() == arm.KindResource }
+	return !slices.ContainsFunc(s.Assignments, func(a *Assignment) bool { return inside(a.Scope) || slices.ContainsFunc(a.notScopes, inside) })
+}
+
 func (s *Set) excluded(a *Assignment, id arm.ID) bool {
 	return slices.ContainsFunc(a.notScopes, func(n arm.ID) bool { return s.Hierarchy.Contains(n, id) })
 }

@@ -1,6 +1,7 @@
 package assignment
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,15 +33,49 @@ type World struct {
 	// evaluated one after the other; what hangs on them is then read at once. Empty
 	// for single documents.
 	From, To string
+	// OneByOne says that a subject, and what was found of it, is done with when the next
+	// is asked for: their memory is used again.
+	OneByOne bool
 	// Memo is for what Facts found in this state.
 	Memo map[string]any
 
 	contexts map[string]value.Value // resource groups and subscriptions by key
+	around   around                 // what the rules' functions are told in one group
 	utcNow   value.Value
-	lists    map[store.Query][]*store.Document
+	lists    map[store.Query]*found
 	runs     map[arm.Type][]*store.Document // behind From and To
 	near     near                           // what hangs on the resource that was asked about last
 	parsed   map[string]*policy.Resource
+
+	subjects, hung value.Parser // where OneByOne
+}
+
+// found are documents that were looked up, to be asked for by name again and again.
+type found struct {
+	docs   []*store.Document
+	byName map[string][]*store.Document // last segments of keys
+}
+
+// named are those that may have a name, which may be with its parents' or without; all
+// for no name.
+func (f *found) named(name string) []*store.Document {
+	if name == "" || len(f.docs) < 4 {
+		return f.docs
+	}
+	if f.byName == nil {
+		f.byName = make(map[string][]*store.Document, len(f.docs))
+		for _, d := range f.docs {
+			last := d.Key[strings.LastIndexByte(d.Key, '/')+1:]
+			f.byName[last] = append(f.byName[last], d)
+		}
+	}
+	return f.byName[strings.ToLower(name[strings.LastIndexByte(name, '/')+1:])]
+}
+
+// around is what the functions of units are told for any resource in a group.
+type around struct {
+	key   string
+	units map[*Unit]value.Value
 }
 
 // Subject is a document made ready for evaluation.
@@ -59,21 +94,37 @@ type Subject struct {
 
 // Subject prepares a document; apiVersion is that of the request, "" if unknown.
 func (w *World) Subject(d *store.Document, apiVersion string) (*Subject, error) {
-	root, err := value.ParseResource(string(d.Body))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", d.ID, err)
+	if !w.OneByOne {
+		return w.subject(d, apiVersion, &value.Parser{Folded: true})
 	}
-	s := &Subject{ID: d.ARMID(), Type: d.Type, Location: d.Location, world: w, doc: d}
-	s.Resource = policy.NewResource(identified(root, s.ID, d), apiVersion)
+	w.subjects.Folded = true
+	w.subjects.Reset()
+	return w.subject(d, apiVersion, &w.subjects)
+}
+
+func (w *World) subject(d *store.Document, apiVersion string, parser *value.Parser) (*Subject, error) {
+	resource, err := w.resource(d, apiVersion, parser)
+	if err != nil {
+		return nil, err
+	}
+	s := &Subject{ID: d.ARMID(), Type: d.Type, Location: d.Location, world: w, doc: d, Resource: resource}
 	if apiVersion != "" {
 		s.request = value.FromFields([]value.Field{{Key: "apiVersion", Value: value.FromString(apiVersion)}})
 	}
 	return s, nil
 }
 
+func (w *World) resource(d *store.Document, apiVersion string, parser *value.Parser) (*policy.Resource, error) {
+	root, err := parser.Parse(string(d.Body))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", d.ID, err)
+	}
+	return policy.NewResource(identified(root, d), apiVersion), nil
+}
+
 // identified is a document with what a request's body does not have yet, and under
 // the type's name that policies have. What is stored is complete: it stays as it is.
-func identified(root value.Value, id arm.ID, d *store.Document) value.Value {
+func identified(root value.Value, d *store.Document) value.Value {
 	changed := false
 	set := func(name, v string) { root, changed = root.With(name, value.FromString(v)), true }
 	if typ := policyType(d.Type); !strings.EqualFold(root.Find(keyType).Str(), typ) {
@@ -83,7 +134,7 @@ func identified(root value.Value, id arm.ID, d *store.Document) value.Value {
 		set("id", d.ID)
 	}
 	if root.Find(keyName).IsNothing() {
-		set("name", id.Name())
+		set("name", d.ID[strings.LastIndexByte(d.ID, '/')+1:])
 	}
 	if changed {
 		return root.AsResource()
@@ -140,8 +191,31 @@ func (u *Unit) input(s *Subject) (in policy.Input, err error) {
 	return in, err
 }
 
-// context is what the rule's functions may ask.
+// context is what the rule's functions may ask, which is the same for all resources of
+// a group that no request is about.
 func (u *Unit) context(s *Subject) (value.Value, error) {
+	w := s.world
+	if !s.request.IsUndefined() {
+		return u.lookAround(s)
+	}
+	group := ""
+	if sub := s.ID.Subscription(); sub != "" {
+		group = sub + "/" + s.ID.ResourceGroup()
+	}
+	if w.around.units == nil || w.around.key != group {
+		w.around = around{group, map[*Unit]value.Value{}}
+	}
+	if v, ok := w.around.units[u]; ok {
+		return v, nil
+	}
+	v, err := u.lookAround(s)
+	if err == nil {
+		w.around.units[u] = v
+	}
+	return v, err
+}
+
+func (u *Unit) lookAround(s *Subject) (value.Value, error) {
 	fields := []value.Field{{Key: "policy", Value: u.PolicyContext()}, {Key: "utcNow", Value: s.world.now()}}
 	fields = append(fields, value.Field{Key: "requestContext", Value: s.requestContext()})
 	if sub := s.ID.Subscription(); sub != "" {
@@ -230,7 +304,7 @@ func (r related) FindRelated(q policy.Query) ([]*policy.Resource, error) {
 		return nil, err
 	}
 	var out []*policy.Resource
-	for _, d := range docs {
+	for _, d := range docs.named(q.Name) {
 		if !named(d, q) {
 			continue
 		}
@@ -243,14 +317,14 @@ func (r related) FindRelated(q policy.Query) ([]*policy.Resource, error) {
 	return out, nil
 }
 
-func (r related) list(typ arm.Type, q policy.Query) ([]*store.Document, error) {
+func (r related) list(typ arm.Type, q policy.Query) (*found, error) {
 	id, w := r.s.ID, r.s.world
 	on, err := w.hanging(typ, id.Key())
-	if err != nil || len(on) > 0 {
+	if err != nil || len(on.docs) > 0 {
 		return on, err
 	}
 	if parent, child := typ.Parent(); child && parent.Equal(r.s.Type) {
-		return nil, nil
+		return on, nil
 	}
 	scope := arm.SubscriptionID(id.Subscription())
 	switch {
@@ -268,58 +342,64 @@ func (w *World) parse(d *store.Document) (*policy.Resource, error) {
 	if w.parsed == nil {
 		w.parsed = map[string]*policy.Resource{}
 	}
-	known := w.parsed
+	known, parser := w.parsed, &value.Parser{Folded: true}
 	if w.near.key != "" && strings.HasPrefix(d.Key, w.near.key) {
-		known = w.near.parsed
+		if known = w.near.parsed; w.OneByOne {
+			parser = &w.hung
+		}
 	}
 	if p, ok := known[d.Key]; ok {
 		return p, nil
 	}
-	s, err := w.Subject(d, "")
+	p, err := w.resource(d, "", parser)
 	if err != nil {
 		return nil, err
 	}
-	known[d.Key] = s.Resource
-	return s.Resource, nil
+	known[d.Key] = p
+	return p, nil
 }
 
 // list asks the store once for each query.
-func (w *World) list(q store.Query) ([]*store.Document, error) {
-	if docs, ok := w.lists[q]; ok {
-		return docs, nil
+func (w *World) list(q store.Query) (*found, error) {
+	if f, ok := w.lists[q]; ok {
+		return f, nil
 	}
 	docs, err := w.Tx.List(q)
 	if err != nil {
 		return nil, err
 	}
 	if w.lists == nil {
-		w.lists = map[store.Query][]*store.Document{}
+		w.lists = map[store.Query]*found{}
 	}
-	w.lists[q] = docs
-	return docs, nil
+	f := &found{docs: docs}
+	w.lists[q] = f
+	return f, nil
 }
 
 // near is what hangs on one resource, by type as it was asked for.
 type near struct {
 	key    string
-	docs   map[arm.Type][]*store.Document
+	docs   map[arm.Type]*found
 	parsed map[string]*policy.Resource // of these; those of a whole page would be many
 }
 
 // hanging are the documents of a type on or below a resource. Policies ask for the same
 // few types of one resource again and again.
-func (w *World) hanging(typ arm.Type, key string) ([]*store.Document, error) {
+func (w *World) hanging(typ arm.Type, key string) (*found, error) {
 	if w.near.key != key {
-		w.near = near{key, map[arm.Type][]*store.Document{}, map[string]*policy.Resource{}}
+		w.near = near{key, map[arm.Type]*found{}, map[string]*policy.Resource{}}
+		w.hung.Folded = true
+		w.hung.Reset()
 	}
-	if docs, ok := w.near.docs[typ]; ok {
-		return docs, nil
+	if f, ok := w.near.docs[typ]; ok {
+		return f, nil
 	}
 	docs, err := w.lookHanging(typ, key)
+	f := &found{docs: docs}
 	if err == nil {
-		w.near.docs[typ] = docs
+		w.near.docs[typ] = f
 	}
-	return docs, err
+	return f, err
 }
 
 func (w *World) lookHanging(typ arm.Type, key string) ([]*store.Document, error) {
@@ -339,9 +419,6 @@ func (w *World) lookHanging(typ arm.Type, key string) ([]*store.Document, error)
 	return run[from:to], nil
 }
 
-// runPage is about as many documents as are evaluated in a run.
-const runPage = 500
-
 // run are the documents of a type on or below any of the run's documents: keys sort
 // what hangs on a resource right behind it.
 func (w *World) run(typ arm.Type) ([]*store.Document, error) {
@@ -350,20 +427,18 @@ func (w *World) run(typ arm.Type) ([]*store.Document, error) {
 	}
 	end := w.To + "0" // the first text behind everything that starts with To and a slash
 	var all []*store.Document
-	for q := (store.Query{Type: typ, After: w.From, Limit: runPage}); ; {
-		docs, err := w.Tx.List(q)
-		if err != nil {
-			return nil, err
+	enough := errors.New("enough")
+	err := store.Scan(w.Tx, store.Query{Type: typ, After: w.From}, true, func(h *store.Head) error {
+		id := string(h.ID)
+		key := strings.ToLower(id)
+		if key >= end {
+			return enough
 		}
-		for _, d := range docs {
-			if d.Key < end {
-				all = append(all, d)
-			}
-		}
-		if len(docs) < runPage || docs[len(docs)-1].Key >= end {
-			break
-		}
-		q.After = docs[len(docs)-1].Key
+		all = append(all, &store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: bytes.Clone(h.Body)})
+		return nil
+	})
+	if err != nil && err != enough { //nolint:errorlint // it is this one, not one of the store's
+		return nil, err
 	}
 	if w.runs == nil {
 		w.runs = map[arm.Type][]*store.Document{}

@@ -20,7 +20,7 @@ import (
 // machinesIn are how many machines the benchmarks have: -short has fewer.
 func machinesIn(b *testing.B) int {
 	if testing.Short() {
-		return 2_000
+		return 20_000
 	}
 	return 100_000
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/assignment"
@@ -40,7 +39,7 @@ func (e *Engine) follow(ctx context.Context) (int, error) {
 		}
 		return 0, nil
 	}
-	set, err := e.cfg.Index.Current(ctx)
+	set, err := e.current(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -53,7 +52,7 @@ func (e *Engine) follow(ctx context.Context) (int, error) {
 
 // own reports whether a type is one that the engine itself writes.
 func own(t arm.Type) bool {
-	return typeRecord.Equal(t) || typeProgress.Equal(t) || typeTransition.Equal(t)
+	return among([]arm.Type{typeBlock, typeLedger, typeProgress, typeTransition, typeFormer}, t)
 }
 
 // startOver evaluates everything anew: the history of changes does not reach back to
@@ -63,7 +62,10 @@ func (e *Engine) startOver(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	e.known, e.set, e.scans = map[string]string{}, nil, nil
+	if err := e.turn(ctx, e.ledger.forgotten()); err != nil {
+		return 0, err
+	}
+	e.set, e.scans = nil, nil
 	if err := e.dropOrphans(ctx); err != nil {
 		return 0, err
 	}
@@ -85,28 +87,38 @@ func (e *Engine) newest(ctx context.Context) (int64, error) {
 
 // dropOrphans removes records of resources that are gone.
 func (e *Engine) dropOrphans(ctx context.Context) error {
-	for after := ""; ; {
-		docs, err := store.List(ctx, e.cfg.Store, store.Query{Type: typeRecord, After: after, Limit: page})
-		if err != nil || len(docs) == 0 {
-			return err
-		}
-		after = docs[len(docs)-1].Key
-		err = e.cfg.Store.Update(ctx, func(tx store.Tx) error {
-			for _, d := range docs {
-				_, err := tx.Get(strings.TrimPrefix(d.Key, strings.ToLower(recordPrefix)))
-				if errors.Is(err, store.ErrNotFound) {
-					err = drop(tx, d.Key)
-				}
-				if err != nil {
+	if err := e.shelf.load(ctx, e.cfg.Store); err != nil {
+		return err
+	}
+	for _, fence := range *e.shelf.fences.Load() {
+		w := newWork(e, e.set, nil)
+		err := e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
+			w.world = e.world(tx)
+			d, err := tx.Get(blockKey(fence))
+			if err != nil {
+				return err
+			}
+			records, err := readBlock(d)
+			if err != nil {
+				return nil // it is written anew
+			}
+			for _, r := range records {
+				if _, err := tx.Get(r.Key); errors.Is(err, store.ErrNotFound) {
+					w.gone(r.Key)
+				} else if err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+		if err == nil {
+			err = w.store(ctx, e.Progress().Evaluated)
+		}
 		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // touched evaluates the changed resources, and those whose verdicts depend on what

@@ -26,17 +26,21 @@ type Config struct {
 type Engine struct {
 	cfg Config
 
-	mu        sync.Mutex        // one step at a time
-	loaded    bool              // progress has been read
-	set       *assignment.Set   // that scans were planned for
-	known     map[string]string // assignment → generation that was evaluated everywhere
+	mu        sync.Mutex      // one step at a time
+	loaded    bool            // progress has been read
+	set       *assignment.Set // that scans were planned for
+	numbered  *assignment.Set // whose assignments the ledger has
 	scans     []*scan
 	nextTick  time.Time
 	nextPrune time.Time
 	nextWarn  time.Time
 
-	seen     sync.Mutex // guards what follows
+	shelf shelf
+
+	seen     sync.Mutex // guards what follows; the ledger changes under mu as well
 	progress Progress
+	ledger   *ledger
+	damaged  bool // blocks were lost: everything has to be evaluated again
 }
 
 // Progress is how far evaluation has come.
@@ -53,7 +57,7 @@ func New(cfg Config) *Engine {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{cfg: cfg, known: map[string]string{}}
+	return &Engine{cfg: cfg, ledger: newLedger(map[uint32]entry{}, 0)}
 }
 
 // Sizes of one step.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -350,7 +349,7 @@ func TestStaleVerdictsAreNotShown(t *testing.T) {
 	x.put(vm("g", "a"), `{"properties":{"size":"big"}}`)
 	x.put(vm("g", "b"), `{"properties":{"size":"big"}}`)
 	x.states()
-	late := &Reader{engine: x.Engine, Set: x.set, Progress: x.Progress(), Current: false, now: x.now}
+	late := &Reader{engine: x.Engine, Set: x.set, Progress: x.Progress(), Current: false, now: x.now, ledger: x.ledger}
 	x.put(vm("g", "a"), `{"properties":{"size":"small"}}`)
 	x.assign(sub+"/resourceGroups/g", "big", "")
 	var got []string
@@ -453,34 +452,6 @@ func TestAnIdleEngineIsQuiet(t *testing.T) {
 	if _, after, _ := x.store.Since(t.Context(), 0, 1); after != before {
 		t.Errorf("the store went from revision %d to %d", before, after)
 	}
-}
-
-func TestRanges(t *testing.T) {
-	for text, want := range map[string]ranges{"0": {0}, "0-3": {0, 1, 2, 3}, "0-1,5,7-8": {0, 1, 5, 7, 8}} {
-		var r ranges
-		if err := r.UnmarshalText([]byte(text)); err != nil || !slices.Equal(r, want) {
-			t.Errorf("%s: %v, %v", text, r, err)
-		}
-		if back, err := r.MarshalText(); err != nil || string(back) != text {
-			t.Errorf("%v: %s, %v", r, back, err)
-		}
-	}
-	for _, bad := range []string{"", "a", "3-1", "-1", "0-1000000000"} {
-		var r ranges
-		if err := r.UnmarshalText([]byte(bad)); err == nil {
-			t.Errorf("%q: %v", bad, r)
-		}
-	}
-}
-
-func FuzzRanges(f *testing.F) {
-	f.Add("0-3,7")
-	f.Fuzz(func(t *testing.T, text string) {
-		var r ranges
-		if r.UnmarshalText([]byte(text)) == nil && len(r) > maxUnits*len(text) {
-			t.Errorf("%q made %d", text, len(r))
-		}
-	})
 }
 
 // Rules may ask for the request's api-version. Where no request caused the evaluation

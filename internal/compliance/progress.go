@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"hallmark.dev/hallmark/internal/admission"
@@ -15,55 +14,118 @@ import (
 
 var progressID = arm.Tenant.Resource(typeProgress, "engine")
 
+// layout is how the engine's documents are laid out: another's are evaluated anew.
+const layout = 2
+
 // saved is where a restart goes on.
 type saved struct {
-	Evaluated int64             `json:"evaluated"`
-	Known     map[string]string `json:"known"`
+	Layout    int    `json:"layout"`
+	Evaluated int64  `json:"evaluated"`
+	Next      uint32 `json:"next"` // number in the ledger
 }
 
 // load reads where the last process had got to.
 func (e *Engine) load(ctx context.Context) error {
 	if e.loaded {
-		return nil
+		return e.shelf.load(ctx, e.cfg.Store)
 	}
+	var s saved
 	d, err := store.Get(ctx, e.cfg.Store, progressID.Key())
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("reading how far evaluation was: %w", err)
+	if err == nil {
+		err = json.Unmarshal(d.Private, &s)
+	} else if errors.Is(err, store.ErrNotFound) {
+		err = nil
 	}
 	if err != nil {
-		return e.begin(ctx)
+		return fmt.Errorf("reading how far evaluation was: %w", err)
 	}
-	return e.resume(d)
+	if s.Layout == layout {
+		err = e.resume(ctx, s)
+	} else {
+		err = e.begin(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	e.loaded = true
+	return e.shelf.load(ctx, e.cfg.Store)
 }
 
 // begin is the first start on a store: everything is still to be scanned, and what
-// happened before need not be followed.
+// happened before need not be followed. What a former layout has left is removed.
 func (e *Engine) begin(ctx context.Context) error {
+	for _, t := range []arm.Type{typeFormer, typeBlock, typeLedger} {
+		for n := page; n == page; {
+			err := e.cfg.Store.Update(ctx, func(tx store.Tx) error {
+				docs, err := tx.List(store.Query{Type: t, Limit: page})
+				n = len(docs)
+				for _, d := range docs {
+					if err == nil {
+						err = drop(tx, d.Key)
+					}
+				}
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("removing compliance states of another layout: %w", err)
+			}
+		}
+	}
 	newest, err := e.newest(ctx)
 	if err != nil {
 		return err
 	}
 	e.advance(newest)
-	e.loaded = true
 	return nil
 }
 
-func (e *Engine) resume(d *store.Document) error {
-	var s saved
-	if err := json.Unmarshal(d.Private, &s); err != nil {
-		return fmt.Errorf("reading how far evaluation was: %w", err)
-	}
-	if s.Known != nil {
-		e.known = maps.Clone(s.Known)
+func (e *Engine) resume(ctx context.Context, s saved) error {
+	var l *ledger
+	err := e.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
+		l, err = readLedger(tx, s.Next)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	e.advance(s.Evaluated)
-	e.loaded = true
+	e.seen.Lock()
+	defer e.seen.Unlock()
+	e.ledger = l
+	return nil
+}
+
+// mend has everything evaluated again: some of what was known is lost.
+func (e *Engine) mend(why error) {
+	e.seen.Lock()
+	defer e.seen.Unlock()
+	if !e.damaged {
+		e.cfg.Log.Error("compliance states are damaged; everything is evaluated again", "error", why)
+	}
+	e.damaged = true
+}
+
+// mended carries out what mend has asked for.
+func (e *Engine) mended(ctx context.Context) error {
+	e.seen.Lock()
+	damaged := e.damaged
+	e.seen.Unlock()
+	if !damaged {
+		return nil
+	}
+	if err := e.turn(ctx, e.ledger.forgotten()); err != nil {
+		return err
+	}
+	e.set, e.scans = nil, nil
+	e.seen.Lock()
+	defer e.seen.Unlock()
+	e.damaged = false
 	return nil
 }
 
 // save stores progress, in the transaction that stores what it is about.
-func (e *Engine) save(tx store.Tx, evaluated int64, known map[string]string) error {
-	raw, err := json.Marshal(saved{evaluated, known})
+func (e *Engine) save(tx store.Tx, evaluated int64, next uint32) error {
+	raw, err := json.Marshal(saved{layout, evaluated, next})
 	if err != nil {
 		return fmt.Errorf("writing how far evaluation is: %w", err)
 	}

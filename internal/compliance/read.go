@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +37,8 @@ type Reader struct {
 	Current  bool // whether evaluation had reached what was newest when the reader arrived
 	now      time.Time
 	attested map[string][]attestation // by assignment and reference
+	ledger   *ledger
+	units    map[verdicts][]verdict // what verdicts say
 }
 
 // MaxWait is how long a reader waits for evaluation.
@@ -53,7 +54,10 @@ func (e *Engine) Read(ctx context.Context) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{engine: e, Set: set, Progress: p, Current: current, now: e.now()}
+	e.seen.Lock()
+	l := e.ledger
+	e.seen.Unlock()
+	r := &Reader{engine: e, Set: set, Progress: p, Current: current, now: e.now(), ledger: l}
 	r.attested, err = e.attestations(ctx)
 	return r, err
 }
@@ -62,10 +66,10 @@ func (e *Engine) Read(ctx context.Context) (*Reader, error) {
 // of their ids, until f returns false. What is known to be stale is left out. Memory
 // stays bounded, whatever the estate.
 func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error {
-	keys := []string{recordKey(scope.Key())}
+	keys := []string{scope.Key()}
 	switch scope.Kind() {
 	case arm.KindTenant:
-		keys = []string{recordKey("/")}
+		keys = []string{"/"}
 	case arm.KindManagementGroup:
 		subs, err := r.engine.subscriptions(ctx)
 		if err != nil {
@@ -73,7 +77,7 @@ func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error
 		}
 		keys = nil
 		for _, s := range r.Set.Hierarchy.Subscriptions(scope, subs) {
-			keys = append(keys, recordKey(arm.SubscriptionID(s).Key()))
+			keys = append(keys, arm.SubscriptionID(s).Key())
 		}
 	}
 	for _, k := range keys {
@@ -84,98 +88,157 @@ func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error
 	return nil
 }
 
+// blocksAtOnce is how many blocks are read in one state.
+const blocksAtOnce = 16
+
+// below reads the records whose keys start with a prefix, some blocks at a time. Blocks
+// may be cut anew in between: what was told already is not told again.
 func (r *Reader) below(ctx context.Context, prefix string, f func(Row) bool) (more bool, err error) {
-	for after := ""; ; {
+	last := ""
+	for block := ""; ; {
 		var docs []*store.Document
+		var records []record
 		stale := map[string]bool{}
-		err := r.engine.cfg.Store.View(ctx, func(tx store.ReadTx) error {
-			if docs, err = tx.List(store.Query{Prefix: prefix, After: after, Limit: page}); err != nil {
+		err := r.engine.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
+			if docs, err = r.blocks(ctx, tx, block, prefix); err != nil {
 				return err
 			}
-			return r.findStale(tx, docs, stale)
+			records = r.inside(docs, prefix, last)
+			return r.findStale(tx, records, stale)
 		})
 		if err != nil {
 			return false, fmt.Errorf("reading compliance states: %w", err)
 		}
-		for _, d := range docs {
-			if inside(d.Key, prefix) && !stale[d.Key] && !r.row(d, f) {
+		for i := range records {
+			if last = records[i].Key; !stale[last] && !r.row(&records[i], f) {
 				return false, nil
 			}
 		}
-		if len(docs) < page {
+		if len(docs) < blocksAtOnce {
 			return true, nil
 		}
-		after = docs[page-1].Key
+		if block = docs[len(docs)-1].Key; beyond(fenceOf(block), prefix) {
+			return true, nil
+		}
 	}
 }
 
+// beyond reports whether a key lies behind everything that starts with a prefix.
+func beyond(key, prefix string) bool { return key > prefix && !strings.HasPrefix(key, prefix) }
+
+// blocks are the next ones behind one, or those from the one on that a prefix may be in.
+func (r *Reader) blocks(ctx context.Context, tx store.ReadTx, after, prefix string) ([]*store.Document, error) {
+	if after != "" {
+		return tx.List(store.Query{Type: typeBlock, After: after, Limit: blocksAtOnce})
+	}
+	fences := r.engine.shelf.fences.Load()
+	if fences == nil {
+		return tx.List(store.Query{Type: typeBlock})
+	}
+	for i := floor(*fences, prefix); i >= 0; i-- {
+		d, err := tx.Get(blockKey((*fences)[i]))
+		if errors.Is(err, store.ErrNotFound) {
+			continue // it was emptied meanwhile: the one before goes on
+		}
+		if err != nil {
+			return nil, err
+		}
+		more, err := tx.List(store.Query{Type: typeBlock, After: d.Key, Limit: blocksAtOnce - 1})
+		return append([]*store.Document{d}, more...), err
+	}
+	return tx.List(store.Query{Type: typeBlock, Limit: blocksAtOnce})
+}
+
+// inside are the records at or below a prefix, behind the last one.
+func (r *Reader) inside(docs []*store.Document, prefix, last string) (out []record) {
+	for _, d := range docs {
+		if beyond(fenceOf(d.Key), prefix) {
+			break
+		}
+		all, err := readBlock(d)
+		if err != nil {
+			r.engine.mend(err)
+			continue
+		}
+		for _, rec := range all {
+			if rec.Key > last && inside(rec.Key, prefix) {
+				out = append(out, rec)
+			}
+		}
+	}
+	return out
+}
+
 func inside(key, prefix string) bool {
-	return strings.HasSuffix(prefix, "/") || len(key) == len(prefix) || key[len(prefix)] == '/'
+	return strings.HasPrefix(key, prefix) && (strings.HasSuffix(prefix, "/") || len(key) == len(prefix) || key[len(prefix)] == '/')
 }
 
 // findStale marks records whose resources have changed since, or are gone. There are
 // none once evaluation has caught up.
-func (r *Reader) findStale(tx store.ReadTx, docs []*store.Document, stale map[string]bool) error {
+func (r *Reader) findStale(tx store.ReadTx, records []record, stale map[string]bool) error {
 	if r.Current {
 		return nil
 	}
-	for _, d := range docs {
-		now, err := tx.Get(d.Key[len(recordPrefix):])
+	for i := range records {
+		key := records[i].Key
+		now, err := tx.Get(key)
 		if errors.Is(err, store.ErrNotFound) {
-			stale[d.Key] = true
+			stale[key] = true
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		stale[d.Key] = now.Revision > r.Progress.Evaluated
+		stale[key] = now.Revision > r.Progress.Evaluated
 	}
 	return nil
 }
 
 // row calls f for each verdict of a record that still means something.
-func (r *Reader) row(d *store.Document, f func(Row) bool) bool {
-	rec, err := readRecord(d)
-	if err != nil {
-		return true
-	}
+func (r *Reader) row(rec *record, f func(Row) bool) bool {
 	id, err := arm.ParseID(rec.ID)
 	if err != nil {
 		return true
 	}
-	for _, p := range rec.Parts {
-		a := r.Set.Named(p.Key)
-		if a == nil || a.Generation != p.Generation {
-			continue
-		}
-		for _, i := range p.indices() {
-			if i.unit >= len(a.Units) {
-				continue
-			}
-			row := Row{Resource: rec.ID, Type: rec.Type, Location: rec.Location, Time: rec.At, Unit: a.Units[i.unit], State: i.state}
-			r.overlay(&row, id)
-			if !f(row) {
-				return false
-			}
+	for _, v := range r.read(rec.Verdicts) {
+		row := Row{Resource: rec.ID, Type: rec.Type, Location: rec.Location, Time: rec.At, Unit: v.unit, State: v.state}
+		r.overlay(&row, id)
+		if !f(row) {
+			return false
 		}
 	}
 	return true
 }
 
-type unitState struct {
-	unit  int
+type verdict struct {
+	unit  *assignment.Unit
 	state State
 }
 
-// indices are the units of a part in order.
-func (p part) indices() (out []unitState) {
-	for s, r := range p.States {
-		for _, i := range r {
-			out = append(out, unitState{i, s})
-		}
+// read is what verdicts say, which is the same for many resources.
+func (r *Reader) read(v verdicts) []verdict {
+	if all, ok := r.units[v]; ok {
+		return all
 	}
-	slices.SortFunc(out, func(a, b unitState) int { return a.unit - b.unit })
-	return out
+	byAssignment := map[*assignment.Assignment]runs{}
+	v.each(func(p part) {
+		if a := r.ledger.current(r.Set, p.number); a != nil {
+			byAssignment[a] = p.states
+		}
+	})
+	var all []verdict
+	for _, a := range r.Set.Assignments { // outer scopes first, whatever was evaluated first
+		byAssignment[a].each(func(unit int, s State) {
+			if unit < len(a.Units) {
+				all = append(all, verdict{a.Units[unit], s})
+			}
+		})
+	}
+	if r.units == nil || len(r.units) >= 1000 {
+		r.units = map[verdicts][]verdict{}
+	}
+	r.units[v] = all
+	return all
 }
 
 // overlay applies what people have decided: exemptions, then attestations.

@@ -1,11 +1,12 @@
 package compliance
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,111 +16,223 @@ import (
 
 // Types of the engine's own documents.
 const (
-	typeRecord     arm.Type = "Hallmark.Compliance/states"
+	typeBlock      arm.Type = "Hallmark.Compliance/blocks"
+	typeLedger     arm.Type = "Hallmark.Compliance/assignments"
 	typeProgress   arm.Type = "Hallmark.Compliance/progress"
 	typeTransition arm.Type = "Hallmark.Compliance/transitions"
+	// typeFormer is that of a layout that had a document for each resource.
+	typeFormer arm.Type = "Hallmark.Compliance/states"
 )
 
-// recordPrefix is before the resource's own id: records are no children of their
-// resources (a group is empty when its resources are gone), but sort like them.
-const recordPrefix = "/providers/Hallmark.Compliance/states"
-
-func recordKey(resource string) string { return strings.ToLower(recordPrefix + resource) }
-
-// record is what is known of one resource, the Private part of its document. A
-// resource that no policy looks at has none.
+// record is what is known of one resource. A resource that no policy looks at has none.
 type record struct {
-	ID       string    `json:"r"`
-	Type     arm.Type  `json:"t"`
-	Location string    `json:"l,omitempty"`
-	Parts    []part    `json:"a"`
-	At       time.Time `json:"at"` // evaluated
+	ID       string
+	Key      string // of the resource
+	Type     arm.Type
+	Location string
+	Verdicts verdicts
+	At       time.Time // evaluated, in milliseconds
 }
 
-// part is the verdicts of one assignment: the indices of its units, by state.
-type part struct {
-	Key        string           `json:"k"` // assignment.Assignment.Key
-	Generation string           `json:"g"`
-	States     map[State]ranges `json:"s"`
-}
+// A block is the records of resources whose keys follow one another, the Private part
+// of a document: a string, base64 of what encode makes. It starts where its name, the
+// fence, says, and ends where the next starts.
+//
+// Why blocks: a fleet's machines mostly fare alike, and a new assignment adds to each of
+// them. One document for each resource had to be written anew for each of them.
+const (
+	blockVersion = 2
+	// blockRecords and blockBytes are about how large a block may be: one is written
+	// anew for each change of a resource.
+	blockRecords = 128
+	blockBytes   = 48 << 10
+	// firstFence is before the key of any resource.
+	firstFence = "/-"
+)
 
-// ranges is a set of small numbers, "0-3,7" in JSON.
-type ranges []int
+const blockPrefix = "/providers/Hallmark.Compliance/blocks"
 
-// MarshalText implements encoding.TextMarshaler.
-func (r ranges) MarshalText() ([]byte, error) {
-	var b []byte
-	for i := 0; i < len(r); {
-		j := i
-		for j+1 < len(r) && r[j+1] == r[j]+1 {
-			j++
-		}
-		if len(b) > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(r[i]), 10)
-		if j > i {
-			b = append(append(b, '-'), strconv.Itoa(r[j])...)
-		}
-		i = j + 1
-	}
-	return b, nil
-}
+func blockKey(fence string) string { return strings.ToLower(blockPrefix) + fence }
 
-// maxUnits bounds what a damaged record can ask for: Azure's limit on the policies of
-// an initiative.
-const maxUnits = 1000
+func fenceOf(key string) string { return key[len(blockPrefix):] }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (r *ranges) UnmarshalText(text []byte) error {
-	*r = nil
-	for one := range strings.SplitSeq(string(text), ",") {
-		from, to, isRange := strings.Cut(one, "-")
-		if !isRange {
-			to = from
-		}
-		a, err := strconv.Atoi(from)
-		b, err2 := strconv.Atoi(to)
-		if err != nil || err2 != nil || a < 0 || b < a || b >= maxUnits {
-			return fmt.Errorf("%q is no set of policies", text)
-		}
-		for i := a; i <= b; i++ {
-			*r = append(*r, i)
+// encode writes records, which are in the order of their keys.
+func encode(records []record) []byte {
+	var types, locations, shared table
+	oldest := int64(0)
+	for i, r := range records {
+		types.index(string(r.Type))
+		locations.index(r.Location)
+		shared.index(string(r.Verdicts))
+		if at := r.At.UnixMilli(); i == 0 || at < oldest {
+			oldest = at
 		}
 	}
-	return nil
+	b := []byte{blockVersion}
+	for _, t := range []*table{&types, &locations, &shared} {
+		b = t.append(b)
+	}
+	b = binary.AppendVarint(b, oldest)
+	b = binary.AppendUvarint(b, uint64(len(records)))
+	last := ""
+	for _, r := range records {
+		common := commonPrefix(last, r.ID)
+		b = binary.AppendUvarint(b, uint64(common)) //nolint:gosec // a length
+		b = appendText(b, r.ID[common:])
+		b = binary.AppendUvarint(b, types.index(string(r.Type)))
+		b = binary.AppendUvarint(b, locations.index(r.Location))
+		b = binary.AppendUvarint(b, shared.index(string(r.Verdicts)))
+		b = binary.AppendUvarint(b, uint64(r.At.UnixMilli()-oldest)) //nolint:gosec // not before the oldest
+		last = r.ID
+	}
+	return b
 }
 
-// stateOf is the state of a unit in a part, "" if there is none.
-func (p part) stateOf(i int) State {
-	for s, r := range p.States {
-		if _, ok := slices.BinarySearch(r, i); ok {
-			return s
+// table is texts that are written once and then named by their index.
+type table struct {
+	all []string
+	at  map[string]uint64
+}
+
+func (t *table) index(s string) uint64 {
+	if i, ok := t.at[s]; ok {
+		return i
+	}
+	if t.at == nil {
+		t.at = map[string]uint64{}
+	}
+	i := uint64(len(t.all))
+	t.at[s] = i
+	t.all = append(t.all, s)
+	return i
+}
+
+func (t *table) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(t.all)))
+	for _, s := range t.all {
+		b = appendText(b, s)
+	}
+	return b
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
 		}
 	}
-	return ""
+	return n
 }
 
-func readRecord(d *store.Document) (*record, error) {
-	var r record
-	if err := json.Unmarshal(d.Private, &r); err != nil {
-		return nil, fmt.Errorf("reading the compliance of %s: %w", strings.TrimPrefix(d.ID, recordPrefix), err)
+var errBlock = errors.New("the block is damaged")
+
+// decode is the opposite of encode.
+func decode(text string) ([]record, error) {
+	if text == "" || text[0] != blockVersion {
+		return nil, errBlock
 	}
-	return &r, nil
+	c := cursor{text: text[1:]}
+	types, locations, shared := c.table(), c.table(), c.table()
+	for _, v := range shared {
+		if verdicts(v).check() != nil {
+			return nil, errBlock
+		}
+	}
+	oldest, n := c.signed(), c.count()
+	records := make([]record, 0, n)
+	last := ""
+	for range n {
+		common := min(c.number(), uint64(len(last)))
+		id := last[:common] + c.string()
+		typ, location, v := c.one(types), c.one(locations), c.one(shared)
+		at := time.UnixMilli(oldest + int64(c.number())).UTC() //nolint:gosec // a time, whatever it is
+		records = append(records, record{ID: id, Key: strings.ToLower(id), Type: arm.Type(typ), Location: location, Verdicts: verdicts(v), At: at})
+		last = id
+	}
+	if c.bad || c.text != "" || !slices.IsSortedFunc(records, func(a, b record) int { return strings.Compare(a.Key, b.Key) }) {
+		return nil, errBlock
+	}
+	return records, nil
 }
 
-// same reports whether two records say the same, the time aside.
-func (r *record) same(o *record) bool {
-	return o != nil && r.Location == o.Location && slices.EqualFunc(r.Parts, o.Parts, func(a, b part) bool {
-		return a.Key == b.Key && a.Generation == b.Generation && maps.EqualFunc(a.States, b.States, slices.Equal[ranges])
-	})
+// cursor reads what encode has written. Once something is wrong it is bad, and reads
+// nothing but zeros.
+type cursor struct {
+	text string
+	bad  bool
 }
 
-func (r *record) put(tx store.Tx) error {
-	raw, err := json.Marshal(r)
+func (c *cursor) number() uint64 {
+	x, n := uvarint(c.text)
+	if n <= 0 {
+		c.text, c.bad = "", true
+		return 0
+	}
+	c.text = c.text[n:]
+	return x
+}
+
+func (c *cursor) signed() int64 {
+	x := c.number() // zigzag, as binary.AppendVarint writes it
+	return int64(x>>1) ^ -int64(x&1)
+}
+
+// count is a number of things that are still to come, each a byte or more.
+func (c *cursor) count() int {
+	n := c.number()
+	if n > uint64(len(c.text)) {
+		c.text, c.bad = "", true
+		return 0
+	}
+	return int(n) //nolint:gosec // no longer than the text
+}
+
+func (c *cursor) string() string {
+	n := c.count()
+	s := c.text[:n]
+	c.text = c.text[n:]
+	return s
+}
+
+func (c *cursor) table() []string {
+	all := make([]string, 0, c.count())
+	for range cap(all) {
+		all = append(all, c.string())
+	}
+	return all
+}
+
+func (c *cursor) one(of []string) string {
+	i := c.number()
+	if i >= uint64(len(of)) {
+		c.text, c.bad = "", true
+		return ""
+	}
+	return of[i]
+}
+
+// readBlock is the records of a block's document.
+func readBlock(d *store.Document) ([]record, error) {
+	var raw []byte
+	err := json.Unmarshal(d.Private, &raw)
+	var records []record
+	if err == nil {
+		records, err = decode(string(raw))
+	}
 	if err != nil {
-		return fmt.Errorf("writing the compliance of %s: %w", r.ID, err)
+		return nil, fmt.Errorf("reading the compliance of resources from %s on: %w", fenceOf(d.Key), err)
 	}
-	return tx.Put(&store.Document{ID: recordPrefix + r.ID, Type: typeRecord, Location: r.Location, Body: json.RawMessage("{}"), Private: raw,
-		CreatedAt: r.At, UpdatedAt: r.At}, store.Any)
+	return records, nil
+}
+
+func blockDocument(fence string, text []byte, at time.Time) *store.Document {
+	private := make([]byte, 0, base64.StdEncoding.EncodedLen(len(text))+2)
+	private = append(private, '"')
+	private = append(base64.StdEncoding.AppendEncode(private, text), '"')
+	return &store.Document{ID: blockPrefix + fence, Type: typeBlock, Body: json.RawMessage("{}"), Private: private, CreatedAt: at, UpdatedAt: at}
 }

@@ -1,12 +1,14 @@
 package compliance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,7 +36,10 @@ type scan struct {
 
 // plan finds out which assignments are not evaluated yet, or have to be again.
 func (e *Engine) plan(ctx context.Context) error {
-	set, err := e.cfg.Index.Current(ctx)
+	if err := e.mended(ctx); err != nil {
+		return err
+	}
+	set, err := e.current(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,14 +53,27 @@ func (e *Engine) plan(ctx context.Context) error {
 	return e.planTick(ctx, set)
 }
 
-// forget drops what is known, and being found out, of assignments that are gone or
-// different by now.
+// current is the set of policies that is effective now, numbered.
+func (e *Engine) current(ctx context.Context) (*assignment.Set, error) {
+	set, err := e.cfg.Index.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if set != e.numbered {
+		if err := e.turn(ctx, e.ledger.adopt(set)); err != nil {
+			return nil, err
+		}
+		e.numbered = set
+	}
+	return set, nil
+}
+
+// forget drops the scans of assignments that are gone or different by now.
 func (e *Engine) forget(set *assignment.Set) {
 	current := map[string]string{}
 	for _, a := range set.Assignments {
 		current[a.Key] = a.Generation
 	}
-	maps.DeleteFunc(e.known, func(k, g string) bool { return current[k] != g })
 	for _, s := range e.scans {
 		s.assignments = slices.DeleteFunc(s.assignments, func(a *assignment.Assignment) bool { return current[a.Key] != a.Generation })
 	}
@@ -72,7 +90,7 @@ func (e *Engine) unknown(set *assignment.Set) (out []*assignment.Assignment) {
 		}
 	}
 	for _, a := range set.Assignments {
-		if k := a.Key; e.known[k] != a.Generation && !pending[k] {
+		if !e.ledger.known(a) && !pending[a.Key] {
 			out = append(out, a)
 		}
 	}
@@ -81,7 +99,7 @@ func (e *Engine) unknown(set *assignment.Set) (out []*assignment.Assignment) {
 
 func (e *Engine) planTick(ctx context.Context, set *assignment.Set) error {
 	now := e.now()
-	if e.nextTick.IsZero() && len(e.known) == 0 {
+	if e.nextTick.IsZero() && !e.ledger.anyKnown() {
 		e.nextTick = now.Add(tick) // everything is about to be evaluated anyway
 	}
 	if now.Before(e.nextTick) || len(e.scans) > 0 {
@@ -112,12 +130,21 @@ func (e *Engine) enqueue(ctx context.Context, set *assignment.Set, as []*assignm
 			continue
 		}
 		for _, t := range types {
-			q.Type = arm.Type(t)
-			s.queries = append(s.queries, q)
+			s.queries = append(s.queries, typed(q, arm.Type(t)))
 		}
 	}
 	e.scans = append(e.scans, s)
 	return nil
+}
+
+// typed selects a type of what a query for a scope selects. A group or subscription is
+// not among the resources in it, and for what lies below it an index on types serves.
+func typed(q store.Query, t arm.Type) store.Query {
+	q.Type = t
+	if scope, err := arm.ParseID(q.Prefix); err == nil && groupOrSubscription(scope.Type()) && !groupOrSubscription(t) {
+		q.Prefix += "/"
+	}
+	return q
 }
 
 func (e *Engine) subscriptions(ctx context.Context) ([]string, error) {
@@ -168,50 +195,102 @@ func scopesOf(set *assignment.Set, as []*assignment.Assignment, subs []string) [
 	return qs
 }
 
+// stint is about how long a step scans before it looks at what has changed.
+const stint = 100 * time.Millisecond
+
 // scan evaluates the next pages of the first scan, as many at a time as there are
 // processors.
 func (e *Engine) scan(ctx context.Context) error {
-	s := e.scans[0]
-	if len(s.queries) == 0 {
-		return e.finish(ctx, s)
-	}
-	q, last := s.queries[0], false
-	q.Limit = page
+	s, start := e.scans[0], time.Now()
 	var group errgroup.Group
-	for i := 0; i < runtime.GOMAXPROCS(0) && !last; i++ {
-		docs, err := store.List(ctx, e.cfg.Store, q)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	queries := s.queries
+	for len(queries) > 0 && time.Since(start) < stint {
+		q := queries[0]
+		from, to, n, err := e.stretch(ctx, q)
 		if err != nil {
 			return errors.Join(fmt.Errorf("reading what is to be evaluated: %w", err), group.Wait())
 		}
-		if last = len(docs) < page; !last {
-			q.After = docs[page-1].Key
+		if n < page {
+			queries = queries[1:]
+		} else {
+			queries = slices.Clone(queries)
+			queries[0].After = to
 		}
-		group.Go(func() error { return e.page(ctx, s, docs) })
+		if n > 0 {
+			group.Go(func() error { return e.page(ctx, s, q, from, to) })
+		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	s.queries[0] = q
-	if last {
-		s.queries = s.queries[1:]
+	if s.queries = queries; len(queries) == 0 {
+		return e.finish(ctx, s)
 	}
 	return nil
 }
 
-// page evaluates some documents that follow one another.
-func (e *Engine) page(ctx context.Context, s *scan, docs []*store.Document) error {
-	if len(docs) == 0 {
+// stretch is the next documents that a query selects, at most a page: the first and the
+// last key, and how many there are.
+func (e *Engine) stretch(ctx context.Context, q store.Query) (from, to string, n int, err error) {
+	q.Limit = page
+	var last []byte
+	err = e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
+		n = 0
+		return store.Scan(tx, q, false, func(h *store.Head) error {
+			if n == 0 {
+				from = strings.ToLower(string(h.ID))
+			}
+			n, last = n+1, append(last[:0], h.ID...)
+			return nil
+		})
+	})
+	return from, strings.ToLower(string(last)), n, err
+}
+
+// gather reads the documents of a query up to a key, without what evaluating does not
+// need.
+func gather(tx store.ReadTx, q store.Query, to string) (docs []store.Document, err error) {
+	q.Limit = 0
+	enough := errors.New("enough")
+	err = store.Scan(tx, q, true, func(h *store.Head) error {
+		id := string(h.ID)
+		key := strings.ToLower(id)
+		if key > to {
+			return enough
+		}
+		docs = append(docs, store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: bytes.Clone(h.Body),
+			SubscriptionID: subscriptionOf(key)})
 		return nil
+	})
+	if err == enough { //nolint:errorlint // it is this one, not one of the store's
+		err = nil
 	}
+	return docs, err
+}
+
+// subscriptionOf is the subscription in a key, "" if it is in none.
+func subscriptionOf(key string) string {
+	rest, ok := strings.CutPrefix(key, "/subscriptions/")
+	if !ok {
+		return ""
+	}
+	sub, _, _ := strings.Cut(rest, "/")
+	return sub
+}
+
+// page evaluates the documents of a query between two keys.
+func (e *Engine) page(ctx context.Context, s *scan, q store.Query, from, to string) error {
 	w := newWork(e, s.set, s.assignments)
 	err := e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
 		w.world = e.world(tx)
-		w.world.From, w.world.To = docs[0].Key, docs[len(docs)-1].Key
-		if err := w.remember(); err != nil {
+		w.world.From, w.world.To, w.world.OneByOne = from, to, true
+		docs, err := gather(tx, q, to)
+		if err != nil {
 			return err
 		}
-		for _, d := range docs {
-			if err := w.document(d); err != nil {
+		for i := range docs {
+			if err := w.document(&docs[i]); err != nil {
 				return err
 			}
 		}
@@ -225,17 +304,12 @@ func (e *Engine) page(ctx context.Context, s *scan, docs []*store.Document) erro
 
 // finish notes that the assignments are evaluated everywhere.
 func (e *Engine) finish(ctx context.Context, s *scan) error {
-	known := maps.Clone(e.known)
-	for _, a := range s.assignments {
-		known[a.Key] = a.Generation
-	}
 	if !s.timed {
-		err := e.cfg.Store.Update(ctx, func(tx store.Tx) error { return e.save(tx, e.Progress().Evaluated, known) })
-		if err != nil {
-			return fmt.Errorf("storing how far evaluation is: %w", err)
+		if err := e.turn(ctx, e.ledger.finished(s.assignments)); err != nil {
+			return err
 		}
 	}
-	e.known, e.scans = known, e.scans[1:]
+	e.scans = e.scans[1:]
 	if s.timed {
 		e.nextTick = e.now().Add(max(tick, tickShare*e.now().Sub(s.started)))
 	}

@@ -42,17 +42,17 @@ func (s State) Counts() bool {
 	return s == Compliant || s == Exempt || s == Unknown || s == Protected
 }
 
-// judge evaluates one unit on one subject; "" if the unit does not look at it.
-func judge(u *assignment.Unit, s *assignment.Subject) (State, error) {
-	state, _, err := weigh(u, s)
-	return state, err
-}
-
-// weigh is judge with the verdict behind the state, where there was one.
+// weigh evaluates one unit on one subject: its state, "" if the unit does not look at
+// it, and the verdict behind it, where there was one.
 func weigh(u *assignment.Unit, s *assignment.Subject) (state State, v policy.Verdict, err error) {
 	if !u.Looks(s.Type, s.Location) {
 		return "", v, nil
 	}
+	return consider(u, s)
+}
+
+// consider is weigh for a unit that looks at the subject.
+func consider(u *assignment.Unit, s *assignment.Subject) (state State, v policy.Verdict, err error) {
 	if u.Problem != nil {
 		return Failed, v, nil
 	}

@@ -1,11 +1,9 @@
 package compliance
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,27 +20,47 @@ import (
 type work struct {
 	engine *Engine
 	set    *assignment.Set
-	only   map[string]*assignment.Assignment // by Key; nil: all
+	ledger *ledger
+	only   map[string]bool // assignments by Key; nil: all
 	world  *assignment.World
 
-	records     map[string]*store.Document // of a run of documents, by key; nil: asked for one by one
-	done        map[string]*record         // by the resource's key; nil: it has none (any more)
-	transitions []Transition
+	done map[string]*outcome // by the resource's key
+	full int                 // how many outcomes are too many to keep without looking
+	// lookers are the units that look at resources of a type and location.
+	lookers map[where]map[*assignment.Assignment][]*assignment.Unit
+	// covers are the assignments that cover all of a group, by its key; nil where
+	// resources of a group differ in that.
+	covers map[string][]*assignment.Assignment
+	types  map[arm.Type]bool // whether policies look at resources of a type
+	writer runWriter
 }
 
+type where struct {
+	typ      arm.Type
+	location string
+}
+
+// settled is about how many outcomes a work keeps before it finds out which of them
+// change anything.
+const settled = 4000
+
 func newWork(e *Engine, set *assignment.Set, only []*assignment.Assignment) *work {
-	w := &work{engine: e, set: set, done: map[string]*record{}}
+	w := &work{engine: e, set: set, ledger: e.ledger, done: map[string]*outcome{}, full: settled,
+		lookers: map[where]map[*assignment.Assignment][]*assignment.Unit{}, types: map[arm.Type]bool{}}
+	if set != nil && set.ByGroup() {
+		w.covers = map[string][]*assignment.Assignment{}
+	}
 	if only != nil {
-		w.only = map[string]*assignment.Assignment{}
+		w.only = map[string]bool{}
 		for _, a := range only {
-			w.only[a.Key] = a
+			w.only[a.Key] = true
 		}
 	}
 	return w
 }
 
 // gone notes that a resource is no more.
-func (w *work) gone(key string) { w.done[key] = nil }
+func (w *work) gone(key string) { w.done[key] = &outcome{gone: true} }
 
 // key evaluates the resource under a key, which may be gone by now.
 func (w *work) key(key string) error {
@@ -82,147 +100,170 @@ func (w *work) list(q store.Query) error {
 
 // document evaluates one resource.
 func (w *work) document(d *store.Document) error {
-	if !governed(d) {
+	if !w.governed(d) {
 		if d.Deleting {
 			w.gone(d.Key)
 		}
 		return nil
 	}
-	old, err := w.old(d.Key)
+	v, err := w.evaluate(d)
 	if err != nil {
 		return err
 	}
-	r := &record{ID: d.ID, Type: d.Type, Location: d.Location, At: w.world.Now}
-	if err := w.parts(r, old, d); err != nil {
-		return err
-	}
-	switch {
-	case len(r.Parts) == 0 && old == nil || r.same(old):
-		return nil
-	case len(r.Parts) == 0:
-		w.done[d.Key] = nil
-	default:
-		w.compare(old, r)
-		w.done[d.Key] = r
-	}
-	return nil
+	w.done[d.Key] = &outcome{record: record{ID: d.ID, Key: d.Key, Type: d.Type, Location: d.Location, Verdicts: v, At: w.world.Now}}
+	return w.settle()
 }
 
-// remember reads the records of a run of documents at once.
-func (w *work) remember() error {
-	w.records = map[string]*store.Document{}
-	end := recordKey(w.world.To) + "0"
-	first, err := w.world.Tx.Get(recordKey(w.world.From))
-	if err == nil {
-		w.records[first.Key] = first
-	} else if !errors.Is(err, store.ErrNotFound) {
-		return err
+// evaluate is what the assignments that this work is about find on a document.
+func (w *work) evaluate(d *store.Document) (verdicts, error) {
+	units := w.looking(d.Type, d.Location)
+	if len(units) == 0 {
+		return "", nil
 	}
-	for q := (store.Query{Type: typeRecord, After: recordKey(w.world.From), Limit: page}); ; {
-		docs, err := w.world.Tx.List(q)
-		if err != nil {
-			return err
-		}
-		for _, d := range docs {
-			w.records[d.Key] = d
-		}
-		if len(docs) < page || docs[page-1].Key >= end {
-			return nil
-		}
-		q.After = docs[page-1].Key
-	}
-}
-
-func (w *work) stored(key string) (*store.Document, error) {
-	if w.records == nil {
-		return w.world.Tx.Get(key)
-	}
-	if d, ok := w.records[key]; ok {
-		return d, nil
-	}
-	return nil, store.ErrNotFound
-}
-
-func (w *work) old(key string) (*record, error) {
-	d, err := w.stored(recordKey(key))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r, err := readRecord(d)
-	if err != nil {
-		return nil, nil // damaged: it is written anew
-	}
-	return r, nil
-}
-
-// parts evaluates the assignments, and keeps what the old record says of those that
-// this work is not about.
-func (w *work) parts(r, old *record, d *store.Document) error {
 	var subject *assignment.Subject
-	for _, a := range w.set.At(d.ARMID()) {
-		k := a.Key
-		if w.only != nil && w.only[k] == nil {
-			if p, ok := old.part(k); ok {
-				r.Parts = append(r.Parts, p)
-			}
-			continue
-		}
-		if !looks(a, d) {
-			continue
+	var parts []part
+	for _, a := range w.covering(d) {
+		number := w.ledger.number(a)
+		if len(units[a]) == 0 || number == 0 {
+			continue // a type that no policy names costs next to nothing: it is not parsed
 		}
 		if subject == nil {
 			var err error
 			if subject, err = w.world.Subject(d, ""); err != nil {
-				return err
+				return "", err
 			}
 		}
-		p, err := evaluate(a, subject, k)
+		states, err := w.judge(a, units[a], subject)
 		if err != nil {
-			return err
+			return "", err
 		}
-		if len(p.States) > 0 {
-			r.Parts = append(r.Parts, p)
+		if states != "" {
+			parts = append(parts, part{number, states})
 		}
 	}
-	return nil
+	return assemble(parts), nil
 }
 
-// looks reports whether any unit looks at a document, before it is parsed: a type
-// that no policy names costs next to nothing.
-func looks(a *assignment.Assignment, d *store.Document) bool {
-	return slices.ContainsFunc(a.Units, func(u *assignment.Unit) bool { return u.Looks(d.Type, d.Location) })
+// governed reports whether a document is a resource that policies look at.
+func (w *work) governed(d *store.Document) bool {
+	if d.SubscriptionID == "" || d.Deleting {
+		return false
+	}
+	governed, ok := w.types[d.Type]
+	if !ok {
+		governed = assignment.Governed(d.Type)
+		w.types[d.Type] = governed
+	}
+	return governed
 }
 
-func evaluate(a *assignment.Assignment, s *assignment.Subject, key string) (part, error) {
-	p := part{Key: key, Generation: a.Generation}
-	for _, u := range a.Units {
-		state, err := judge(u, s)
-		if err != nil {
-			return p, fmt.Errorf("evaluating %s on %s: %w", a.ID, s.ID, err)
+// covering are the assignments that cover a document.
+func (w *work) covering(d *store.Document) []*assignment.Assignment {
+	group := groupOf(d.Key)
+	if w.covers == nil || group == "" || groupOrSubscription(d.Type) {
+		return w.set.At(d.ARMID())
+	}
+	as, ok := w.covers[group]
+	if !ok {
+		as = w.set.At(d.ARMID())
+		w.covers[group] = as
+	}
+	return as
+}
+
+// groupOf is the key of the resource group in a resource's key, "" if it is in none.
+func groupOf(key string) string {
+	end := 0
+	for range 5 { // "", subscriptions, S, resourcegroups, G
+		i := strings.IndexByte(key[end:], '/')
+		if i < 0 {
+			return ""
 		}
-		if state == "" {
+		end += i + 1
+	}
+	if group := key[:end-1]; strings.HasPrefix(group, "/subscriptions/") && strings.Contains(group, "/resourcegroups/") {
+		return group
+	}
+	return ""
+}
+
+// looking are the units of each assignment that look at a type in a location.
+func (w *work) looking(typ arm.Type, location string) map[*assignment.Assignment][]*assignment.Unit {
+	at := where{typ, location}
+	all, ok := w.lookers[at]
+	if ok {
+		return all
+	}
+	all = map[*assignment.Assignment][]*assignment.Unit{}
+	for _, a := range w.set.Assignments {
+		if w.only != nil && !w.only[a.Key] {
 			continue
 		}
-		if p.States == nil {
-			p.States = map[State]ranges{}
+		for _, u := range a.Units {
+			if u.Looks(typ, location) {
+				all[a] = append(all[a], u)
+			}
 		}
-		p.States[state] = append(p.States[state], u.Index)
 	}
-	return p, nil
+	w.lookers[at] = all
+	return all
 }
 
-func (r *record) part(key string) (part, bool) {
-	if r == nil {
-		return part{}, false
+// judge is the states of an assignment's units on a subject.
+func (w *work) judge(a *assignment.Assignment, units []*assignment.Unit, s *assignment.Subject) (runs, error) {
+	next := 0
+	for _, u := range units {
+		state, _, err := consider(u, s)
+		if err != nil {
+			return "", fmt.Errorf("evaluating %s on %s: %w", a.ID, s.ID, err)
+		}
+		for ; next < u.Index; next++ {
+			w.writer.add("")
+		}
+		w.writer.add(state)
+		next++
 	}
-	i := slices.IndexFunc(r.Parts, func(p part) bool { return p.Key == key })
-	if i < 0 {
-		return part{}, false
+	return runs(w.writer.end()), nil
+}
+
+// assemble puts the parts of several assignments in their order.
+func assemble(parts []part) verdicts {
+	slices.SortFunc(parts, func(a, b part) int { return int(a.number) - int(b.number) })
+	var v verdictsWriter
+	for _, p := range parts {
+		v.add(p.number, string(p.states))
 	}
-	return r.Parts[i], true
+	return verdicts(v.text)
+}
+
+// replaces reports whether what was found under a number is out of date with this work.
+func (w *work) replaces(number uint32) bool {
+	e, ok := w.ledger.entries[number]
+	return !ok || w.only == nil || w.only[e.Key]
+}
+
+// moves are the units whose states differ, where both are known.
+func (w *work) moves(old, now verdicts) (all []move) {
+	before := map[string]runs{}
+	old.each(func(p part) {
+		if e, ok := w.ledger.entries[p.number]; ok {
+			before[e.Key] = p.states
+		}
+	})
+	now.each(func(p part) {
+		a := w.ledger.current(w.set, p.number)
+		if a == nil || before[a.Key] == "" || before[a.Key] == p.states {
+			return
+		}
+		from := map[int]State{}
+		before[a.Key].each(func(unit int, s State) { from[unit] = s })
+		p.states.each(func(unit int, to State) {
+			if f := from[unit]; f != "" && f != to && unit < len(a.Units) {
+				all = append(all, move{a.Units[unit], f, to})
+			}
+		})
+	})
+	return all
 }
 
 // Transition is a change of one verdict over time.
@@ -236,57 +277,6 @@ type Transition struct {
 	Reference  string    `json:"reference,omitempty"`
 	From       State     `json:"from"`
 	To         State     `json:"to"`
-}
-
-// compare notes which verdicts have changed.
-func (w *work) compare(old, now *record) {
-	for _, p := range now.Parts {
-		was, ok := old.part(p.Key)
-		a := w.set.Named(p.Key)
-		if !ok || a == nil {
-			continue
-		}
-		for _, u := range a.Units {
-			from, to := was.stateOf(u.Index), p.stateOf(u.Index)
-			if from == to || from == "" || to == "" {
-				continue
-			}
-			w.transitions = append(w.transitions, Transition{Time: now.At, Resource: now.ID, Type: string(now.Type), Location: now.Location,
-				Assignment: a.ID.String(), Definition: u.DefinitionID, Reference: u.ReferenceID, From: from, To: to})
-		}
-	}
-}
-
-// store commits what was evaluated, with how far that is. Nothing evaluated, nothing
-// written: the engine must not keep itself awake.
-func (w *work) store(ctx context.Context, reached int64) error {
-	if len(w.done) == 0 {
-		return nil
-	}
-	err := w.engine.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		for _, key := range slices.Sorted(maps.Keys(w.done)) {
-			if err := w.commit(tx, key); err != nil {
-				return err
-			}
-		}
-		for _, t := range w.transitions {
-			if err := putTransition(tx, t); err != nil {
-				return err
-			}
-		}
-		return w.engine.save(tx, reached, w.engine.known)
-	})
-	if err != nil {
-		return fmt.Errorf("storing compliance states: %w", err)
-	}
-	return nil
-}
-
-func (w *work) commit(tx store.Tx, key string) error {
-	if r := w.done[key]; r != nil {
-		return r.put(tx)
-	}
-	return drop(tx, recordKey(key))
 }
 
 func drop(tx store.Tx, key string) error {

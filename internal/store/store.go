@@ -179,6 +179,7 @@ type Head struct {
 	Location string
 	Tags     []byte // a JSON object; nil if there are none
 	Body     []byte // nil unless it was asked for
+	Deleting bool   // false unless the body was asked for
 }
 
 // Scanner is an optional ability of a ReadTx: to read parts of many documents, much
@@ -220,7 +221,7 @@ func Scan(tx ReadTx, q Query, bodies bool, f func(*Head) error) error {
 func (d *Document) head(bodies bool) (*Head, error) {
 	h := &Head{ID: []byte(d.ID), Type: d.Type, Location: d.Location}
 	if bodies {
-		h.Body = d.Body
+		h.Body, h.Deleting = d.Body, d.Deleting
 	}
 	if len(d.Tags) == 0 {
 		return h, nil

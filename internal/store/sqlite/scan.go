@@ -12,7 +12,7 @@ import (
 func (t *tx) Scan(q store.Query, bodies bool, f func(*store.Head) error) error {
 	columns := "id, type, location, tags"
 	if bodies {
-		columns += ", body"
+		columns += ", body, deleting"
 	}
 	query, args := statement(columns, "lower(location)", q.Normal())
 	rows, err := t.query(query, args...)
@@ -31,7 +31,7 @@ func (t *tx) Scan(q store.Query, bodies bool, f func(*store.Head) error) error {
 			h.Tags = tags
 		}
 		if bodies {
-			h.Body = bytes(v[4])
+			h.Body, h.Deleting = bytes(v[4]), integer(v[5]) != 0
 		}
 		if err := f(&h); err != nil {
 			return err

@@ -120,7 +120,11 @@ func statement(columns, location string, q store.Query) (string, []any) {
 	add := func(condition string, arg any) {
 		where, args = append(where, condition), append(args, arg)
 	}
-	for _, c := range [][2]string{{"type_key", q.Type.Key()}, {"subscription_key", q.SubscriptionID}, {"resource_group_key", q.ResourceGroup}, {location, q.Location}} {
+	subscription := q.SubscriptionID
+	if strings.HasPrefix(q.Prefix, "/subscriptions/"+subscription+"/") {
+		subscription = "" // the range says it, and an index that has no subscriptions serves
+	}
+	for _, c := range [][2]string{{"type_key", q.Type.Key()}, {"subscription_key", subscription}, {"resource_group_key", q.ResourceGroup}, {location, q.Location}} {
 		if c[1] != "" {
 			add(c[0]+" = ?", c[1])
 		}

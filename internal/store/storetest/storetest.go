@@ -292,6 +292,7 @@ func scans(t *testing.T, s store.Store) {
 		if i%2 == 1 {
 			d.Tags, d.Location = nil, "North"
 		}
+		d.Deleting = i%5 == 0
 		all = append(all, d)
 	}
 	other := &store.Document{ID: "/a/b", Type: "A/b"}
@@ -314,22 +315,25 @@ func scans(t *testing.T, s store.Store) {
 
 func sameAsList(t *testing.T, s store.Store, name string, q store.Query, bodies bool) {
 	t.Helper()
-	type line struct{ id, typ, location, tags, body string }
+	type line struct {
+		id, typ, location, tags, body string
+		deleting                      bool
+	}
 	var want, got []line
 	err := s.View(t.Context(), func(tx store.ReadTx) error {
 		ds, err := tx.List(q)
 		for _, d := range ds {
-			l := line{d.ID, string(d.Type), d.Location, "", ""}
+			l := line{d.ID, string(d.Type), d.Location, "", "", false}
 			if d.Tags != nil {
 				l.tags = `{"team":"Blue"}`
 			}
 			if bodies {
-				l.body = string(d.Body)
+				l.body, l.deleting = string(d.Body), d.Deleting
 			}
 			want = append(want, l)
 		}
 		return errors.Join(err, store.Scan(tx, q, bodies, func(h *store.Head) error {
-			got = append(got, line{string(h.ID), string(h.Type), h.Location, string(h.Tags), string(h.Body)})
+			got = append(got, line{string(h.ID), string(h.Type), h.Location, string(h.Tags), string(h.Body), h.Deleting})
 			if h.Type != "A/b" {
 				_, err := tx.Get(string(h.ID))
 				return err
