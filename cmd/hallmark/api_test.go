@@ -128,7 +128,7 @@ func TestAPIReference(t *testing.T) {
 	}
 	real, rec := withRecordedTypes(t)
 	text := string(raw)
-	for name, generated := range map[string]string{"types": typeTable(t, real), "routes": routeTable(real), "recorded": recordedTable(rec)} {
+	for name, generated := range map[string]string{"types": typeTable(t, real), "routes": routeTable(real), "recorded": recordedTable(rec), "codes": codeTable(t)} {
 		begin, end := "<!-- generated: "+name+" -->\n", "<!-- end: "+name+" -->"
 		before, rest, ok := strings.Cut(text, begin)
 		_, after, ok2 := strings.Cut(rest, end)

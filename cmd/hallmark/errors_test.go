@@ -1,17 +1,24 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"hallmark.dev/hallmark/internal/admission"
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/assignment"
 	"hallmark.dev/hallmark/internal/provider/providertest"
+	"hallmark.dev/hallmark/internal/store/mem"
 )
 
 // provocation sends what a row of the table of errors says, and returns the answer.
@@ -134,6 +141,9 @@ var provocations = map[string]provocation{
 	"moving resources":                           send("POST", rg+"/moveResources"+armAPI, `{"resources":[],"targetResourceGroup":"x"}`),
 	"unregistering a provider":                   send("POST", sub+"/providers/Microsoft.Network/unregister"+armAPI, ""),
 
+	"a write that a policy denies":             after(forbid("deny", ""), send("PUT", balancer+networkAPI, `{"location":"local"}`)),
+	"a delete that a policy denies":            after(send("PUT", balancer+networkAPI, `{"location":"local"}`), after(forbid("denyAction", `,"details":{"actionNames":["delete"]}`), send("DELETE", balancer+networkAPI, ""))),
+	"too much at the same time":                bodiesThatNeverEnd,
 	"a template that is not valid":             deploy("{\n \"resources\": [\n  {\"type\": 1}\n ]\n}", `{}`),
 	"an expression that is not valid":          deploy(template(element("[concat('a',]", "")), `{}`),
 	"a circular dependency":                    deploy(template(element("a", `,"dependsOn":["[resourceId('Microsoft.Network/routeTables','b')]"]`)+","+element("b", `,"dependsOn":["[resourceId('Microsoft.Network/routeTables','a')]"]`)), `{}`),
@@ -153,6 +163,59 @@ var provocations = map[string]provocation{
 		token, _ := s.TokenFor(t, "", arm.Tenant)
 		return token
 	}),
+}
+
+// governed is a control plane where policies have their say.
+func governed() []providertest.Option {
+	s := mem.New()
+	return []providertest.Option{providertest.WithStore(s), providertest.WithAdmitter(admission.New(admission.Config{Store: s, Index: assignment.New(s, nil)}))}
+}
+
+// forbid assigns a policy against an action on load balancers.
+func forbid(effect, more string) provocation {
+	const definition, assigned = sub + "/providers/Microsoft.Authorization/policyDefinitions/no", rg + "/providers/Microsoft.Authorization/policyAssignments/no?api-version=2023-04-01"
+	return after(send("PUT", definition+"?api-version=2023-04-01", `{"properties":{"mode":"All","policyRule":{"if":{"field":"type","equals":"Microsoft.Network/loadBalancers"},"then":{"effect":"`+effect+`"`+more+`}}}}`),
+		send("PUT", assigned, `{"properties":{"policyDefinitionId":"`+definition+`"}}`))
+}
+
+// bodiesThatNeverEnd are more at a time than one client may send; the first answer refuses one.
+func bodiesThatNeverEnd(t *testing.T, s *providertest.Server) (int, []byte) {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	answers, over := make(chan *http.Response), make(chan struct{})
+	var senders sync.WaitGroup
+	defer func() { close(over); end(); senders.Wait() }()
+	for range 20 {
+		senders.Go(func() {
+			silent, _ := io.Pipe()
+			r, err := http.NewRequestWithContext(ctx, "PUT", s.URL+balancer+networkAPI, silent)
+			if err != nil {
+				return
+			}
+			r.ContentLength = 4 << 20
+			answer, err := s.HTTP.Do(r)
+			if err != nil {
+				return
+			}
+			select {
+			case answers <- answer:
+			case <-over:
+				answer.Body.Close()
+			}
+		})
+	}
+	select {
+	case answer := <-answers:
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, body
+	case <-time.After(time.Minute):
+		t.Fatal("20 bodies of 4 MB were taken at the same time")
+		return 0, nil
+	}
 }
 
 func group() arm.ID { return providertest.Group() }
@@ -176,6 +239,7 @@ func TestTableOfErrors(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/api.md has no section Errors")
 	}
+	table, _, _ = strings.Cut(table, "\n### ")
 	listed := map[string]bool{}
 	for _, row := range errorRow.FindAllStringSubmatch(table, -1) {
 		what, status, code := row[1], row[2], row[3]
@@ -186,7 +250,7 @@ func TestTableOfErrors(t *testing.T) {
 			continue
 		}
 		t.Run(what, func(t *testing.T) {
-			got, answer := provoke(t, full(t))
+			got, answer := provoke(t, full(t, governed()...))
 			var e struct{ Error *arm.Error }
 			if err := json.Unmarshal(answer, &e); err != nil || e.Error == nil {
 				t.Fatalf("answered %d %s", got, answer)
