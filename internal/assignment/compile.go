@@ -18,11 +18,13 @@ import (
 	"hallmark.dev/hallmark/internal/store"
 )
 
-// compiler reads sets and keeps what it compiled for the next one.
+// compiler reads sets, and keeps what it read and compiled for the next one.
 type compiler struct {
 	aliases *alias.Table
-	rules   map[string]compiled // of the last set
-	next    map[string]compiled // of the set being read
+	rules   map[string]compiled // by what they were made from
+	sources map[string]*source  // by the key of the definition or initiative
+	entries map[string]*entry   // by the key of the assignment
+	users   map[string]map[string]bool
 }
 
 type compiled struct {
@@ -30,19 +32,42 @@ type compiled struct {
 	err  error
 }
 
-func newCompiler(aliases *alias.Table) *compiler { return &compiler{aliases: aliases} }
+// source is a definition or an initiative, as far as it is kept.
+type source struct {
+	versions []Version // without their bodies
+	missing  error
+	sets     map[int64]*policy.Initiative // by revision
+}
+
+// entry is one assignment, and what it was made from.
+type entry struct {
+	a     *Assignment
+	from  []string // keys of definitions and initiatives, those that are not there too
+	rules []string // keys of rules
+}
+
+func newCompiler(aliases *alias.Table) *compiler {
+	c := &compiler{aliases: aliases, rules: map[string]compiled{}}
+	c.forget()
+	return c
+}
+
+// forget is for what has to be read again; rules stay.
+func (c *compiler) forget() {
+	c.sources, c.entries, c.users = map[string]*source{}, map[string]*entry{}, map[string]map[string]bool{}
+}
 
 // reading is one set on its way out of the store.
 type reading struct {
 	*compiler
-	tx     store.ReadTx
-	set    *Set
-	shape  string // of the hierarchy
-	bodies map[string][]Version
+	tx    store.ReadTx
+	shape string // of the hierarchy
+	entry *entry // of the assignment that is being read
 }
 
+// read is the whole set.
 func (c *compiler) read(tx store.ReadTx) (*Set, error) {
-	set := &Set{byScope: map[string][]*Assignment{}, byKey: map[string]*Assignment{}, byShort: map[string]*Assignment{}, exemptions: map[string][]*Exemption{}}
+	set := newSet()
 	var err error
 	if set.Epoch, err = epoch(tx); err != nil {
 		return nil, err
@@ -50,42 +75,59 @@ func (c *compiler) read(tx store.ReadTx) (*Set, error) {
 	if set.Hierarchy, err = ReadHierarchy(tx); err != nil {
 		return nil, err
 	}
-	c.next = map[string]compiled{}
-	r := &reading{compiler: c, tx: tx, set: set, shape: set.Hierarchy.shape(), bodies: map[string][]Version{}}
-	if err := r.assignments(); err != nil {
-		return nil, err
-	}
-	if err := r.exemptions(); err != nil {
-		return nil, err
-	}
-	c.rules, c.next = c.next, nil
-	return set, nil
-}
-
-func (r *reading) assignments() error {
-	docs, err := r.tx.List(store.Query{Type: TypeAssignment})
+	c.forget()
+	set.shape = set.Hierarchy.shape()
+	r := &reading{compiler: c, tx: tx, shape: set.shape}
+	docs, err := tx.List(store.Query{Type: TypeAssignment})
 	if err != nil {
-		return fmt.Errorf("reading policy assignments: %w", err)
+		return nil, fmt.Errorf("reading policy assignments: %w", err)
 	}
 	for _, d := range docs {
 		a, err := r.assignment(d)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r.set.Assignments = append(r.set.Assignments, a)
-		r.set.byScope[a.Scope.Key()] = append(r.set.byScope[a.Scope.Key()], a)
-		r.set.byKey[d.Key], r.set.byShort[a.Key] = a, a
+		set.put(a)
 	}
-	return nil
+	if docs, err = tx.List(store.Query{Type: TypeExemption}); err != nil {
+		return nil, fmt.Errorf("reading policy exemptions: %w", err)
+	}
+	for _, d := range docs {
+		if e := exemption(d); e != nil {
+			set.exemptions[e.of] = append(set.exemptions[e.of], e)
+		}
+	}
+	c.sweep()
+	return set, nil
+}
+
+// sweep forgets rules that no assignment has any more, once they are the most.
+func (c *compiler) sweep() {
+	live := 0
+	for _, e := range c.entries {
+		live += len(e.rules)
+	}
+	if len(c.rules) <= 2*live+100 {
+		return
+	}
+	kept := make(map[string]compiled, live)
+	for _, e := range c.entries {
+		for _, k := range e.rules {
+			kept[k] = c.rules[k]
+		}
+	}
+	c.rules = kept
 }
 
 // assignment compiles one; what is wrong with it is kept in it. The error is the
 // store's.
 func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	id := d.ARMID()
-	short := sha256.Sum256([]byte(d.Key))
-	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8])}
+	key := id.Key()
+	short := sha256.Sum256([]byte(key))
+	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8]), docKey: key}
 	a.IdentityOf, a.Identity = identityOf(id, d.Body)
+	r.entry = &entry{a: a}
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%d\x00", d.Revision)
 	if a.Scope.Kind() == arm.KindManagementGroup {
@@ -97,7 +139,31 @@ func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	if errors.As(err, &wrong) {
 		a.Problem, err = err, nil
 	}
+	r.keep(key, r.entry)
 	return a, err
+}
+
+// keep notes what an assignment was made from, in place of what it was before; nil: the
+// assignment is gone.
+func (c *compiler) keep(key string, e *entry) {
+	if old := c.entries[key]; old != nil {
+		for _, from := range old.from {
+			if delete(c.users[from], key); len(c.users[from]) == 0 {
+				delete(c.users, from)
+			}
+		}
+		delete(c.entries, key)
+	}
+	if e == nil {
+		return
+	}
+	c.entries[key] = e
+	for _, from := range e.from {
+		if c.users[from] == nil {
+			c.users[from] = map[string]bool{}
+		}
+		c.users[from][key] = true
+	}
 }
 
 // definitionError is a fault of a policy, as opposed to one of the store.
@@ -129,51 +195,93 @@ func (r *reading) fill(a *Assignment, d *store.Document, digest func(string)) (e
 		return r.members(a, v, digest)
 	}
 	a.Units = []*Unit{{Assignment: a, DefinitionID: a.Definition.String(), DefinitionVersion: v.Name}}
-	r.compile(a.Units[0], a.Definition, v, a.Spec.Values())
-	return nil
+	return r.compile(a.Units[0], a.Definition, v, a.Spec.Values())
 }
 
-// pick is the version of a definition that a pattern means.
+// pick is the version of a definition that a pattern means, without its body.
 func (r *reading) pick(id arm.ID, pattern string) (Version, error) {
-	all, err := r.versions(id)
+	from, err := r.source(id)
 	if err != nil {
 		return Version{}, err
 	}
-	v, ok := PickMember(id, all, pattern)
+	v, ok := PickMember(id, from.versions, pattern)
 	if !ok {
 		return v, &definitionError{fmt.Errorf("%s has no version that fits %q", id, pattern)}
 	}
 	return v, nil
 }
 
-func (r *reading) versions(id arm.ID) ([]Version, error) {
-	if known, ok := r.bodies[id.Key()]; ok {
-		return known, nil
+// source is what there is of a definition or an initiative.
+func (r *reading) source(id arm.ID) (*source, error) {
+	key := id.Key()
+	if r.entry != nil {
+		r.entry.from = append(r.entry.from, key)
 	}
-	d, err := r.tx.Get(id.Key())
+	known, ok := r.sources[key]
+	if !ok {
+		var err error
+		if known, err = r.readSource(id, key); err != nil {
+			return nil, err
+		}
+		r.sources[key] = known
+	}
+	return known, known.missing
+}
+
+func (r *reading) readSource(id arm.ID, key string) (*source, error) {
+	d, err := r.tx.Get(key)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, &definitionError{fmt.Errorf("the policy definition %s does not exist", id)}
+		return &source{missing: &definitionError{fmt.Errorf("the policy definition %s does not exist", id)}}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	all := []Version{versionOf(d.Body, d.Revision)}
-	kept, err := r.tx.List(store.Query{Prefix: d.Key + "/versions/"})
-	if err != nil {
-		return nil, err
-	}
+	known := &source{versions: []Version{versionOf(d)}, sets: map[int64]*policy.Initiative{}}
+	kept, err := r.tx.List(store.Query{Prefix: d.Key + versionsBelow})
 	for _, k := range kept {
-		all = append(all, versionOf(k.Body, k.Revision))
+		known.versions = append(known.versions, versionOf(k))
 	}
-	r.bodies[id.Key()] = all
-	return all, nil
+	return known, err
+}
+
+// body is the text of a version. It may be newer than the version says, if it was
+// written since that was read: what is made of it then must not be kept.
+func (r *reading) body(v Version) (text json.RawMessage, same bool, err error) {
+	d, err := r.tx.Get(v.key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, false, &definitionError{fmt.Errorf("the policy definition %s does not exist", v.key)}
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return d.Body, d.Revision == v.Revision, nil
+}
+
+// initiative is a parsed version of an initiative.
+func (r *reading) initiative(id arm.ID, v Version) (*policy.Initiative, error) {
+	from := r.sources[id.Key()]
+	if set := from.sets[v.Revision]; set != nil {
+		return set, nil
+	}
+	text, same, err := r.body(v)
+	if err != nil {
+		return nil, err
+	}
+	set, err := policy.ParseInitiative(string(text))
+	if err != nil {
+		return nil, &definitionError{err}
+	}
+	if same {
+		from.sets[v.Revision] = set
+	}
+	return set, nil
 }
 
 // members makes a unit of each policy of an initiative.
 func (r *reading) members(a *Assignment, v Version, digest func(string)) error {
-	set, err := policy.ParseInitiative(string(v.Body))
+	set, err := r.initiative(a.Definition, v)
 	if err != nil {
-		return &definitionError{err}
+		return err
 	}
 	values := a.Spec.Values()
 	for i, m := range set.Members {
@@ -195,7 +303,9 @@ func (r *reading) members(a *Assignment, v Version, digest func(string)) error {
 			u.Problem = err
 			continue
 		}
-		r.compile(u, id, mv, params)
+		if err := r.compile(u, id, mv, params); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -211,20 +321,29 @@ func (r *reading) member(a *Assignment, m policy.Member) (Version, arm.ID, error
 	return v, id, err
 }
 
-// compile gives a unit its rule, and one for each override of its effect.
-func (r *reading) compile(u *Unit, id arm.ID, v Version, params value.Value) {
-	u.rule, u.Problem = r.ruleOf(id, v, params, "")
+// compile gives a unit its rule, and one for each override of its effect. The error is
+// the store's.
+func (r *reading) compile(u *Unit, id arm.ID, v Version, params value.Value) error {
+	made, err := r.ruleOf(id, v, params, "")
+	if err != nil {
+		return err
+	}
+	u.rule, u.Problem = made.rule, made.err
 	for _, o := range u.Assignment.Spec.Overrides {
 		if !strings.EqualFold(o.Kind, OverrideEffect) || !concerns(o.Selectors, u.ReferenceID) {
 			continue
 		}
 		over, err := r.ruleOf(id, v, params, o.Value)
 		if err != nil {
-			u.Problem = err
-			return
+			return err
 		}
-		u.variants = append(u.variants, variant{o.Selectors, over})
+		if over.err != nil {
+			u.Problem = over.err
+			return nil
+		}
+		u.variants = append(u.variants, variant{o.Selectors, over.rule})
 	}
+	return nil
 }
 
 // concerns reports whether selectors let a policy through, whatever the resource.
@@ -237,19 +356,26 @@ func concerns(all []Selector, ref string) bool {
 	return true
 }
 
-// ruleOf compiles a definition, or takes what the last set compiled.
-func (r *reading) ruleOf(id arm.ID, v Version, params value.Value, effect string) (rule, error) {
+// ruleOf compiles a definition, or takes what has been compiled. The error is the store's.
+func (r *reading) ruleOf(id arm.ID, v Version, params value.Value, effect string) (compiled, error) {
 	key := fmt.Sprintf("%s\x00%d\x00%s\x00%s", id.Key(), v.Revision, params.AppendSorted(nil), effect)
-	if done, ok := r.rules[key]; ok {
-		r.next[key] = done
-		return done.rule, done.err
+	done, ok := r.rules[key]
+	if !ok {
+		text, same, err := r.body(v)
+		var wrong *definitionError
+		if err != nil && !errors.As(err, &wrong) {
+			return compiled{}, err
+		}
+		if done = (compiled{err: err}); err == nil {
+			done.rule, done.err = r.compileRule(text, params, effect)
+		}
+		if !same {
+			return done, nil
+		}
+		r.rules[key] = done
 	}
-	if done, ok := r.next[key]; ok {
-		return done.rule, done.err
-	}
-	made, err := r.compileRule(v.Body, params, effect)
-	r.next[key] = compiled{made, err}
-	return made, err
+	r.entry.rules = append(r.entry.rules, key)
+	return done, nil
 }
 
 func (c *compiler) compileRule(body json.RawMessage, params value.Value, effect string) (rule, error) {
@@ -310,30 +436,24 @@ func (r *rule) lookFor(def *policy.Definition) {
 	}
 }
 
-func (r *reading) exemptions() error {
-	docs, err := r.tx.List(store.Query{Type: TypeExemption})
-	if err != nil {
-		return fmt.Errorf("reading policy exemptions: %w", err)
-	}
-	for _, d := range docs {
-		var body struct {
-			Properties struct {
-				PolicyAssignmentID           string
-				PolicyDefinitionReferenceIDs []string
-				ExemptionCategory            string
-				ExpiresOn                    time.Time
-				ResourceSelectors            []Selectors
-			}
+// exemption reads one; nil if it cannot be read: it exempts nothing.
+func exemption(d *store.Document) *Exemption {
+	var body struct {
+		Properties struct {
+			PolicyAssignmentID           string
+			PolicyDefinitionReferenceIDs []string
+			ExemptionCategory            string
+			ExpiresOn                    time.Time
+			ResourceSelectors            []Selectors
 		}
-		if err := json.Unmarshal(d.Body, &body); err != nil {
-			continue // it could not be written; it exempts nothing
-		}
-		p, id := body.Properties, d.ARMID()
-		key := strings.ToLower(p.PolicyAssignmentID)
-		r.set.exemptions[key] = append(r.set.exemptions[key], &Exemption{ID: id, Scope: id.Scope(), Category: p.ExemptionCategory,
-			Expires: p.ExpiresOn, Owner: arm.GetString(d.Body, "properties.metadata.owner"), Ticket: arm.GetString(d.Body, "properties.metadata.ticket"), refs: p.PolicyDefinitionReferenceIDs, selectors: p.ResourceSelectors})
 	}
-	return nil
+	if err := json.Unmarshal(d.Body, &body); err != nil {
+		return nil
+	}
+	p, id := body.Properties, d.ARMID()
+	return &Exemption{ID: id, Scope: id.Scope(), Category: p.ExemptionCategory, Expires: p.ExpiresOn,
+		Owner: arm.GetString(d.Body, "properties.metadata.owner"), Ticket: arm.GetString(d.Body, "properties.metadata.ticket"),
+		refs: p.PolicyDefinitionReferenceIDs, selectors: p.ResourceSelectors, docKey: d.Key, of: strings.ToLower(p.PolicyAssignmentID)}
 }
 
 // Expired reports whether an exemption's document says that its time is over.

@@ -11,20 +11,17 @@ import (
 // What is wrong with the assignment is in its Problem; the error is the store's. It
 // stores nothing.
 func (x *Index) Hypothetical(tx store.ReadTx, assignment *store.Document, definitions []*store.Document) (*Set, error) {
-	set := &Set{byScope: map[string][]*Assignment{}, byKey: map[string]*Assignment{}, byShort: map[string]*Assignment{}, exemptions: map[string][]*Exemption{}}
+	set := newSet()
 	var err error
 	if set.Hierarchy, err = ReadHierarchy(tx); err != nil {
 		return nil, err
 	}
-	c := newCompiler(x.aliases)
-	c.next = map[string]compiled{}
-	r := &reading{compiler: c, tx: supposed{tx, byKey(definitions)}, set: set, shape: set.Hierarchy.shape(), bodies: map[string][]Version{}}
+	r := &reading{compiler: newCompiler(x.aliases), tx: supposed{tx, byKey(definitions)}, shape: set.Hierarchy.shape()}
 	a, err := r.assignment(assignment)
 	if err != nil {
 		return nil, err
 	}
-	set.Assignments = []*Assignment{a}
-	set.byScope[a.Scope.Key()], set.byKey[a.ID.Key()], set.byShort[a.Key] = set.Assignments, a, a
+	set.put(a)
 	return set, nil
 }
 

@@ -9,7 +9,8 @@ import (
 	"hallmark.dev/hallmark/internal/store"
 )
 
-// Index keeps the Set of the newest policies. It is safe for concurrent use.
+// Index keeps the Set of the newest policies. After a change it reads and compiles again
+// only what depends on the documents that changed. It is safe for concurrent use.
 type Index struct {
 	store   store.Store
 	aliases *alias.Table
@@ -33,44 +34,76 @@ func New(s store.Store, aliases *alias.Table) *Index {
 func (x *Index) Current(ctx context.Context) (*Set, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	fresh, newest, err := x.fresh(ctx)
+	err := store.ErrPruned
+	if x.set != nil {
+		err = x.advance(ctx)
+	}
+	if errors.Is(err, store.ErrPruned) {
+		err = x.reread(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !fresh {
-		if err := x.read(ctx); err != nil {
-			return nil, err
-		}
-	}
-	x.checked = newest
 	return x.set, nil
 }
 
-// fresh reports whether the set still holds, and up to which revision that is known.
-func (x *Index) fresh(ctx context.Context) (bool, int64, error) {
-	if x.set == nil {
-		_, newest, err := x.store.Since(ctx, 0, 1)
-		return false, newest, err
-	}
-	changes, newest, err := x.store.Since(ctx, x.checked, 0)
-	if errors.Is(err, store.ErrPruned) {
-		_, newest, err = x.store.Since(ctx, 0, 1)
-		return false, newest, err
-	}
+// advance follows the changes since the set was read.
+func (x *Index) advance(ctx context.Context) error {
+	changes, newest, err := x.changed(ctx, x.checked)
 	if err != nil {
-		return false, 0, err
+		return err
 	}
-	for _, c := range changes {
-		if IsSource(c.Type) {
-			return false, newest, nil
+	set := x.set
+	for len(changes) > 0 {
+		x.set = nil // until all is well, what the compiler keeps is ahead of it
+		if set, err = x.update(ctx, set, changes); err != nil {
+			return err
+		}
+		// What is read is at least as new as newest. If policies have changed since, it may
+		// hold one half of such a change: what depends on that is read once more.
+		if changes, newest, err = x.changed(ctx, newest); err != nil {
+			return err
 		}
 	}
-	return true, newest, nil
+	x.set, x.checked = set, newest
+	return nil
 }
 
-func (x *Index) read(ctx context.Context) error {
-	return x.store.View(ctx, func(tx store.ReadTx) (err error) {
-		x.set, err = x.cache.read(tx)
+// changed are the changes of policies above a revision, and the newest revision.
+func (x *Index) changed(ctx context.Context, above int64) ([]store.Change, int64, error) {
+	all, newest, err := x.store.Since(ctx, above, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	var policies []store.Change
+	for _, c := range all {
+		if IsSource(c.Type) || typeEpoch.Equal(c.Type) {
+			policies = append(policies, c)
+		}
+	}
+	return policies, newest, nil
+}
+
+// reread reads everything.
+func (x *Index) reread(ctx context.Context) error {
+	x.set = nil
+	_, newest, err := x.store.Since(ctx, 0, 1)
+	if err != nil {
+		return err
+	}
+	return x.store.View(ctx, func(tx store.ReadTx) error {
+		set, err := x.cache.read(tx)
+		if err == nil {
+			x.set, x.checked = set, newest
+		}
 		return err
 	})
+}
+
+func (x *Index) update(ctx context.Context, set *Set, changes []store.Change) (next *Set, err error) {
+	err = x.store.View(ctx, func(tx store.ReadTx) (err error) {
+		next, err = x.cache.update(tx, set, changes)
+		return err
+	})
+	return next, err
 }

@@ -31,14 +31,18 @@ type Find func(id arm.ID, pattern string) (json.RawMessage, error)
 
 // Stored finds definitions in the store.
 func Stored(tx store.ReadTx) Find {
-	r := &reading{tx: tx, bodies: map[string][]Version{}}
+	r := &reading{compiler: newCompiler(nil), tx: tx}
 	return func(id arm.ID, pattern string) (json.RawMessage, error) {
 		v, err := r.pick(id, pattern)
+		var text json.RawMessage
+		if err == nil {
+			text, _, err = r.body(v)
+		}
 		var wrong *definitionError
 		if errors.As(err, &wrong) {
 			return nil, nil
 		}
-		return v.Body, err
+		return text, err
 	}
 }
 

@@ -1,6 +1,7 @@
 package assignment
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +18,69 @@ type Set struct {
 	Assignments []*Assignment
 	Hierarchy   *Hierarchy
 
+	shape      string // of the hierarchy
 	byScope    map[string][]*Assignment
 	byKey      map[string]*Assignment
 	byShort    map[string]*Assignment
 	exemptions map[string][]*Exemption // by the assignment's key
+}
+
+func newSet() *Set {
+	return &Set{byScope: map[string][]*Assignment{}, byKey: map[string]*Assignment{}, byShort: map[string]*Assignment{}, exemptions: map[string][]*Exemption{}}
+}
+
+// clone is a set that can be changed and shares all that is in it.
+func (s *Set) clone() *Set {
+	return &Set{Epoch: s.Epoch, Assignments: s.Assignments, Hierarchy: s.Hierarchy, shape: s.shape, byScope: maps.Clone(s.byScope),
+		byKey: maps.Clone(s.byKey), byShort: maps.Clone(s.byShort), exemptions: maps.Clone(s.exemptions)}
+}
+
+// put adds an assignment, or replaces what it was.
+func (s *Set) put(a *Assignment) {
+	scope := a.Scope.Key()
+	s.Assignments, s.byScope[scope] = with(s.Assignments, a.docKey, a), with(s.byScope[scope], a.docKey, a)
+	s.byKey[a.docKey], s.byShort[a.Key] = a, a
+}
+
+// remove takes an assignment out; nothing happens if it is not there.
+func (s *Set) remove(key string) {
+	a := s.byKey[key]
+	if a == nil {
+		return
+	}
+	scope := a.Scope.Key()
+	s.Assignments, s.byScope[scope] = with(s.Assignments, key, nil), with(s.byScope[scope], key, nil)
+	if len(s.byScope[scope]) == 0 {
+		delete(s.byScope, scope)
+	}
+	delete(s.byKey, key)
+	delete(s.byShort, a.Key)
+}
+
+// keyed is what is kept in the order of its document's key.
+type keyed interface {
+	*Assignment | *Exemption
+	documentKey() string
+}
+
+func (a *Assignment) documentKey() string { return a.docKey }
+func (e *Exemption) documentKey() string  { return e.docKey }
+
+// with is a list with one more, another or (nil) none under a key. The list itself stays
+// as it is, but for room behind its end.
+func with[T keyed](list []T, key string, v T) []T {
+	i, found := slices.BinarySearchFunc(list, key, func(have T, key string) int { return strings.Compare(have.documentKey(), key) })
+	switch {
+	case found && v == nil:
+		return slices.Concat(list[:i], list[i+1:])
+	case v == nil:
+		return list
+	case i == len(list):
+		return append(list, v)
+	case found:
+		return slices.Concat(list[:i], []T{v}, list[i+1:])
+	}
+	return slices.Concat(list[:i], []T{v}, list[i:])
 }
 
 // Unchanged reports, inside a transaction, whether this set still is what is
@@ -102,6 +162,7 @@ type Assignment struct {
 	Problem error
 
 	notScopes []arm.ID
+	docKey    string
 }
 
 // Message is what a user is told who does not comply with a unit: the message for
@@ -131,6 +192,8 @@ type Exemption struct {
 	Owner, Ticket string
 	refs          []string
 	selectors     []Selectors
+	docKey        string
+	of            string // the key of the assignment
 }
 
 // Exempt is the exemption that holds for a resource and a unit at a time, or nil.

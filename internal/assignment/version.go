@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/store"
 )
 
 // Version is one version of a definition or initiative.
@@ -13,15 +14,19 @@ type Version struct {
 	Name     string // 1.2.0
 	Body     json.RawMessage
 	Revision int64
+	key      string // of its document
 }
 
-// versionOf reads the version that a document is.
-func versionOf(body json.RawMessage, revision int64) Version {
-	name := arm.GetString(body, "properties.version")
+// versionsBelow stands between the key of a definition and the names of its versions.
+const versionsBelow = "/versions/"
+
+// versionOf reads which version a document is.
+func versionOf(d *store.Document) Version {
+	name := arm.GetString(d.Body, "properties.version")
 	if name == "" {
 		name = "1.0.0"
 	}
-	return Version{Name: name, Body: body, Revision: revision}
+	return Version{Name: name, Revision: d.Revision, key: d.Key}
 }
 
 // PickVersion is the highest version that a definitionVersion such as 1.*.* or
