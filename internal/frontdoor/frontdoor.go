@@ -77,9 +77,14 @@ func New(cfg Config) http.Handler {
 }
 
 // route sends what the mux knows to the mux and everything else to the pipeline;
-// a ServeMux by itself would redirect paths with "//".
+// a ServeMux by itself would redirect paths with "//". What lies in a subscription is
+// a resource, which it need not be asked about.
 func (d *door) route(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/subscriptions/") {
+			d.arm(w, r)
+			return
+		}
 		if path.Clean(r.URL.Path) == strings.TrimSuffix(r.URL.Path, "/") {
 			if _, pattern := mux.Handler(r); pattern != "" {
 				mux.ServeHTTP(w, r)
