@@ -87,7 +87,7 @@ func (w *runWriter) flush() {
 }
 
 // end is what was collected, without what is after the last state; nil if no unit has
-// one. It makes the writer ready for the next.
+// one. It makes the writer ready for the next, which reuses the memory.
 func (w *runWriter) end() []byte {
 	if w.code != 0 {
 		w.flush()
@@ -106,7 +106,7 @@ type verdictsWriter struct {
 	last uint32
 }
 
-func (w *verdictsWriter) add(number uint32, states string) {
+func (w *verdictsWriter) add(number uint32, states []byte) {
 	w.text = binary.AppendUvarint(w.text, uint64(number-w.last))
 	w.text = binary.AppendUvarint(w.text, uint64(len(states)))
 	w.text = append(w.text, states...)
@@ -171,10 +171,15 @@ func (v verdicts) merge(found verdicts, replaced func(number uint32) bool) verdi
 		return found
 	}
 	found.each(func(p part) { all = append(all, p) })
-	slices.SortFunc(all, func(a, b part) int { return int(a.number) - int(b.number) })
+	return assemble(all)
+}
+
+// assemble puts parts in their order.
+func assemble(parts []part) verdicts {
+	slices.SortFunc(parts, func(a, b part) int { return int(a.number) - int(b.number) })
 	var w verdictsWriter
-	for _, p := range all {
-		w.add(p.number, string(p.states))
+	for _, p := range parts {
+		w.add(p.number, []byte(p.states))
 	}
 	return verdicts(w.text)
 }

@@ -24,20 +24,26 @@ type work struct {
 	only   map[string]bool // assignments by Key; nil: all
 	world  *assignment.World
 
-	done map[string]*outcome // by the resource's key
-	full int                 // how many outcomes are too many to keep without looking
-	// lookers are the units that look at resources of a type and location.
-	lookers map[where]map[*assignment.Assignment][]*assignment.Unit
-	// covers are the assignments that cover all of a group, by its key; nil where
-	// resources of a group differ in that.
-	covers map[string][]*assignment.Assignment
-	types  map[arm.Type]bool // whether policies look at resources of a type
-	writer runWriter
+	done    map[string]*outcome // by the resource's key
+	full    int                 // how many outcomes are too many to keep without looking
+	tasks   map[where][]task    // unless resources of a group differ in what covers them
+	types   map[arm.Type]bool   // whether policies look at resources of a type
+	writer  runWriter
+	parts   verdictsWriter
+	byGroup bool // whether they do not
 }
 
+// where resources are that the same units look at.
 type where struct {
-	typ      arm.Type
-	location string
+	typ             arm.Type
+	location, group string
+}
+
+// task is the units of one assignment that look at a resource.
+type task struct {
+	assignment *assignment.Assignment
+	number     uint32
+	units      []*assignment.Unit
 }
 
 // settled is about how many outcomes a work keeps before it finds out which of them
@@ -46,10 +52,7 @@ const settled = 4000
 
 func newWork(e *Engine, set *assignment.Set, only []*assignment.Assignment) *work {
 	w := &work{engine: e, set: set, ledger: e.ledger, done: map[string]*outcome{}, full: settled,
-		lookers: map[where]map[*assignment.Assignment][]*assignment.Unit{}, types: map[arm.Type]bool{}}
-	if set != nil && set.ByGroup() {
-		w.covers = map[string][]*assignment.Assignment{}
-	}
+		tasks: map[where][]task{}, types: map[arm.Type]bool{}, byGroup: set != nil && set.ByGroup()}
 	if only != nil {
 		w.only = map[string]bool{}
 		for _, a := range only {
@@ -114,34 +117,28 @@ func (w *work) document(d *store.Document) error {
 	return w.settle()
 }
 
-// evaluate is what the assignments that this work is about find on a document.
+// evaluate is what the assignments that this work is about find on a document. One of a
+// type that no policy names costs next to nothing: it is not parsed.
 func (w *work) evaluate(d *store.Document) (verdicts, error) {
-	units := w.looking(d.Type, d.Location)
-	if len(units) == 0 {
+	tasks := w.looking(d)
+	if len(tasks) == 0 {
 		return "", nil
 	}
-	var subject *assignment.Subject
-	var parts []part
-	for _, a := range w.covering(d) {
-		number := w.ledger.number(a)
-		if len(units[a]) == 0 || number == 0 {
-			continue // a type that no policy names costs next to nothing: it is not parsed
-		}
-		if subject == nil {
-			var err error
-			if subject, err = w.world.Subject(d, ""); err != nil {
-				return "", err
-			}
-		}
-		states, err := w.judge(a, units[a], subject)
+	subject, err := w.world.Subject(d, "")
+	if err != nil {
+		return "", err
+	}
+	w.parts = verdictsWriter{text: w.parts.text[:0]}
+	for i := range tasks {
+		states, err := w.judge(&tasks[i], subject)
 		if err != nil {
 			return "", err
 		}
-		if states != "" {
-			parts = append(parts, part{number, states})
+		if len(states) > 0 {
+			w.parts.add(tasks[i].number, states)
 		}
 	}
-	return assemble(parts), nil
+	return verdicts(w.parts.text), nil
 }
 
 // governed reports whether a document is a resource that policies look at.
@@ -157,18 +154,33 @@ func (w *work) governed(d *store.Document) bool {
 	return governed
 }
 
-// covering are the assignments that cover a document.
-func (w *work) covering(d *store.Document) []*assignment.Assignment {
-	group := groupOf(d.Key)
-	if w.covers == nil || group == "" || groupOrSubscription(d.Type) {
-		return w.set.At(d.ARMID())
+// looking are the assignments whose units look at a document, numbers rising.
+func (w *work) looking(d *store.Document) []task {
+	at := where{d.Type, d.Location, groupOf(d.Key)}
+	shared := w.byGroup && at.group != ""
+	if tasks, ok := w.tasks[at]; ok && shared {
+		return tasks
 	}
-	as, ok := w.covers[group]
-	if !ok {
-		as = w.set.At(d.ARMID())
-		w.covers[group] = as
+	tasks := []task{}
+	for _, a := range w.set.At(d.ARMID()) {
+		t := task{assignment: a, number: w.ledger.number(a)}
+		if t.number == 0 || w.only != nil && !w.only[a.Key] {
+			continue
+		}
+		for _, u := range a.Units {
+			if u.Looks(d.Type, d.Location) {
+				t.units = append(t.units, u)
+			}
+		}
+		if len(t.units) > 0 {
+			tasks = append(tasks, t)
+		}
 	}
-	return as
+	slices.SortFunc(tasks, func(a, b task) int { return int(a.number) - int(b.number) })
+	if shared {
+		w.tasks[at] = tasks
+	}
+	return tasks
 }
 
 // groupOf is the key of the resource group in a resource's key, "" if it is in none.
@@ -187,35 +199,13 @@ func groupOf(key string) string {
 	return ""
 }
 
-// looking are the units of each assignment that look at a type in a location.
-func (w *work) looking(typ arm.Type, location string) map[*assignment.Assignment][]*assignment.Unit {
-	at := where{typ, location}
-	all, ok := w.lookers[at]
-	if ok {
-		return all
-	}
-	all = map[*assignment.Assignment][]*assignment.Unit{}
-	for _, a := range w.set.Assignments {
-		if w.only != nil && !w.only[a.Key] {
-			continue
-		}
-		for _, u := range a.Units {
-			if u.Looks(typ, location) {
-				all[a] = append(all[a], u)
-			}
-		}
-	}
-	w.lookers[at] = all
-	return all
-}
-
-// judge is the states of an assignment's units on a subject.
-func (w *work) judge(a *assignment.Assignment, units []*assignment.Unit, s *assignment.Subject) (runs, error) {
+// judge is the states of an assignment's units on a subject, until it is called again.
+func (w *work) judge(t *task, s *assignment.Subject) ([]byte, error) {
 	next := 0
-	for _, u := range units {
+	for _, u := range t.units {
 		state, _, err := consider(u, s)
 		if err != nil {
-			return "", fmt.Errorf("evaluating %s on %s: %w", a.ID, s.ID, err)
+			return nil, fmt.Errorf("evaluating %s on %s: %w", t.assignment.ID, s.ID, err)
 		}
 		for ; next < u.Index; next++ {
 			w.writer.add("")
@@ -223,17 +213,7 @@ func (w *work) judge(a *assignment.Assignment, units []*assignment.Unit, s *assi
 		w.writer.add(state)
 		next++
 	}
-	return runs(w.writer.end()), nil
-}
-
-// assemble puts the parts of several assignments in their order.
-func assemble(parts []part) verdicts {
-	slices.SortFunc(parts, func(a, b part) int { return int(a.number) - int(b.number) })
-	var v verdictsWriter
-	for _, p := range parts {
-		v.add(p.number, string(p.states))
-	}
-	return verdicts(v.text)
+	return w.writer.end(), nil
 }
 
 // replaces reports whether what was found under a number is out of date with this work.
