@@ -24,7 +24,7 @@ const databaseEntry = "hallmark.db"
 // backupParts are what a backup holds of the data directory beside the
 // database. The bytes of images stay where they are: a region's storage root is
 // copied as any other directory.
-var backupParts = []string{"config.yaml", "network.json", "keys", "tls"}
+var backupParts = []string{"config.yaml", "network.json", "aliases.json", "keys", "tls"}
 
 func (a *App) backupCommand() *cobra.Command {
 	return &cobra.Command{

@@ -25,6 +25,9 @@ func TestABackupComesBack(t *testing.T) {
 	from, to := instance.Dir(t.TempDir()), instance.Dir(filepath.Join(t.TempDir(), "new"))
 	write(t, from.Config(), "subscription: s\n")
 	write(t, from.AdminSecret(), "secret\n")
+	write(t, from.Aliases(), "[]\n")
+	write(t, from.Network(), "{}\n")
+	write(t, from.CACertificate(), "certificate\n")
 	write(t, string(from)+"/copy.db", "database")
 	write(t, string(from)+"/regions/eastus/huge", "not in a backup")
 	file := filepath.Join(t.TempDir(), "hallmark.backup")
@@ -37,7 +40,8 @@ func TestABackupComesBack(t *testing.T) {
 	if err := readBackup(file, to); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{to.Config(): "subscription: s\n", to.AdminSecret(): "secret\n", to.Database(): "database"} {
+	for path, want := range map[string]string{to.Config(): "subscription: s\n", to.AdminSecret(): "secret\n",
+		to.Aliases(): "[]\n", to.Network(): "{}\n", to.CACertificate(): "certificate\n", to.Database(): "database"} {
 		got, err := os.ReadFile(path)
 		if err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", path, got, err)
