@@ -137,6 +137,11 @@ func (e *Engine) touched(ctx context.Context, set *assignment.Set, changes []sto
 	if err != nil {
 		return err
 	}
+	if work.imaged {
+		if err := e.again(ctx, set, readFacts(set)); err != nil {
+			return err
+		}
+	}
 	return work.store(ctx, reached)
 }
 

@@ -275,6 +275,14 @@ func TestImagesMoveTheMachinesMadeFromThem(t *testing.T) {
 	x.want(short("g", "a") + " fresh NonCompliant")
 	x.remove(gallery + "/images/web/versions/1.1.0")
 	x.want(short("g", "a") + " fresh Compliant")
+
+	version("1.2.0", "")
+	x.put(vm("g", "b"), `{}`) // has progress stored
+	if _, err := x.follow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.restart() // before anything but the changed resources was evaluated
+	x.want(short("g", "a")+" fresh NonCompliant", short("g", "b")+" fresh NonCompliant")
 }
 
 func TestGroupsHaveStates(t *testing.T) {

@@ -1,8 +1,10 @@
 package compliance
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,33 +254,41 @@ func facts(l lineage.Lineage) value.Value {
 	return value.FromFields(fields)
 }
 
-// images evaluates the machines and disks that a changed image, disk or machine may
-// tell something about.
+// images evaluates the machine that a changed disk may tell something about, and notes
+// that an image has changed: any machine may be made from it.
 func (w *work) images(c store.Change) error {
 	switch {
-	case !w.readsFacts():
-		return nil
 	case among(imageTypes, c.Type):
-		for _, t := range subjectTypes {
-			if err := w.list(store.Query{Type: t}); err != nil {
-				return err
-			}
-		}
-	case c.Type.Equal(typeDisk):
+		w.imaged = true
+	case c.Type.Equal(typeDisk) && len(readFacts(w.set)) > 0:
 		return w.usersOf(c.Key)
 	}
 	return nil
 }
 
-func (w *work) readsFacts() bool {
-	for _, a := range w.set.Assignments {
-		for _, u := range a.Units {
-			if u.NeedsFacts() {
-				return true
-			}
+// readFacts are the assignments with rules that read what images tell of machines.
+func readFacts(set *assignment.Set) (as []*assignment.Assignment) {
+	for _, a := range set.Assignments {
+		if slices.ContainsFunc(a.Units, (*assignment.Unit).NeedsFacts) {
+			as = append(as, a)
 		}
 	}
-	return false
+	return as
+}
+
+// again has some assignments evaluated over everything that they cover, behind the scans
+// that are under way. Until then they count as unknown, here and in the store.
+func (e *Engine) again(ctx context.Context, set *assignment.Set, as []*assignment.Assignment) error {
+	as = slices.DeleteFunc(as, func(a *assignment.Assignment) bool {
+		return slices.ContainsFunc(e.scans, func(s *scan) bool { return !s.begun && !s.timed && s.evaluates(a) })
+	})
+	if len(as) == 0 {
+		return nil
+	}
+	if err := e.turn(ctx, e.ledger.unknown(as)); err != nil {
+		return err
+	}
+	return e.enqueue(ctx, set, as, false)
 }
 
 // usersOf evaluates the machine that a disk is attached to.

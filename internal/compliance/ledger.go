@@ -96,6 +96,17 @@ func (l *ledger) finished(as []*assignment.Assignment) *ledger {
 	return newLedger(entries, l.next)
 }
 
+// unknown is the ledger when some assignments have to be evaluated everywhere again.
+func (l *ledger) unknown(as []*assignment.Assignment) *ledger {
+	entries := maps.Clone(l.entries)
+	for _, a := range as {
+		if n := l.number(a); n != 0 {
+			entries[n] = entry{Key: a.Key, Generation: a.Generation}
+		}
+	}
+	return newLedger(entries, l.next)
+}
+
 // forgotten is the ledger when nothing is known to be evaluated everywhere any more.
 func (l *ledger) forgotten() *ledger {
 	entries := maps.Clone(l.entries)

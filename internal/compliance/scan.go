@@ -31,7 +31,13 @@ type scan struct {
 	assignments []*assignment.Assignment
 	queries     []store.Query // what is left, the first in progress
 	started     time.Time
+	begun       bool
 	timed       bool // because time went by
+}
+
+// evaluates reports whether a scan is about this generation of an assignment.
+func (s *scan) evaluates(a *assignment.Assignment) bool {
+	return slices.ContainsFunc(s.assignments, func(b *assignment.Assignment) bool { return a.Key == b.Key && a.Generation == b.Generation })
 }
 
 // plan finds out which assignments are not evaluated yet, or have to be again.
@@ -202,6 +208,7 @@ const stint = 100 * time.Millisecond
 // processors.
 func (e *Engine) scan(ctx context.Context) error {
 	s, start := e.scans[0], time.Now()
+	s.begun = true
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	queries := s.queries
@@ -302,10 +309,17 @@ func (e *Engine) page(ctx context.Context, s *scan, q store.Query, from, to stri
 	return w.store(ctx, e.Progress().Evaluated)
 }
 
+// last are a scan's assignments that no later scan evaluates once more.
+func (e *Engine) last(s *scan) []*assignment.Assignment {
+	return slices.DeleteFunc(slices.Clone(s.assignments), func(a *assignment.Assignment) bool {
+		return slices.ContainsFunc(e.scans, func(o *scan) bool { return o != s && !o.timed && o.evaluates(a) })
+	})
+}
+
 // finish notes that the assignments are evaluated everywhere.
 func (e *Engine) finish(ctx context.Context, s *scan) error {
 	if !s.timed {
-		if err := e.turn(ctx, e.ledger.finished(s.assignments)); err != nil {
+		if err := e.turn(ctx, e.ledger.finished(e.last(s))); err != nil {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ type work struct {
 
 	done    map[string]*outcome // by the resource's key
 	full    int                 // how many outcomes are too many to keep without looking
+	imaged  bool                // an image has changed
 	tasks   map[where][]task    // unless resources of a group differ in what covers them
 	types   map[arm.Type]bool   // whether policies look at resources of a type
 	writer  runWriter
