@@ -245,7 +245,8 @@ func (a *App) remediate(ctx context.Context, name string, o remediateOptions) er
 	}
 	remediation := cmp.Or(o.name, d.Name+"-"+a.Now().UTC().Format("20060102150405"))
 	id := at + "/providers/Microsoft.PolicyInsights/remediations/" + remediation
-	if err := s.Put(ctx, id, apiRemediation, map[string]any{"properties": properties}, nil); err != nil {
+	err = s.Put(ctx, id, apiRemediation, map[string]any{"properties": properties}, nil)
+	if err != nil && azure.Code(err) != "RemediationFailed" { // then the reasons are with the resources
 		return err
 	}
 	return s.remediated(ctx, id)

@@ -192,6 +192,9 @@ func TestPolicyService(t *testing.T) {
 
 	s.run(0, "policy", "unexempt", "golden-approved-image")
 	s.run(ExitNothing, "policy", "unexempt", "golden-approved-image")
+	s.run(0, "identity", "revoke", "golden", "Tag Contributor")
+	s.has(s.run(ExitFailed, "policy", "remediate", "golden", "--policy", "service-model-default", "--name", "refused"), "web-1", "Failed", "The client 'golden' with object id '"+strings.TrimSpace(who)+"' does not have authorization to perform action 'Microsoft.Resources/tags/write'")
+	s.run(0, "identity", "grant", "golden", "Tag Contributor")
 	s.has(s.run(0, "policy", "remediate", "golden", "--policy", "service-model-default"), "web-1", "Succeeded")
 	s.has(s.run(0, "policy", "state", "--summary", "--policy", "service-model"), "100 %")
 

@@ -210,7 +210,7 @@ type Write struct {
 	APIVersion string
 	Principal  identity.Principal
 	Now        time.Time
-	Client     Client // acts as the caller
+	Client     Client // acts as the caller; where only tags change, as the control plane
 	// Allowed is nil if the caller may do an action elsewhere, for writes that reach
 	// further than their own resource; else the refusal.
 	Allowed func(ctx context.Context, action string, scope arm.ID) error

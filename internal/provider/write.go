@@ -119,6 +119,9 @@ func (c *call) finishBody(w *Write, state arm.ProvisioningState) (err error) {
 func (c *call) prepare(ctx context.Context, t *ResourceType, action string, request json.RawMessage) (*Write, error) {
 	w := &Write{ID: c.path.ID, Type: t, Action: action, APIVersion: c.apiVersion, Principal: c.Principal, Now: c.p.now(),
 		Client: c.client(), Allowed: c.authorize, Request: request, Patch: c.Method == "PATCH", Query: c.query}
+	if c.retag {
+		w.Client = NewClient(c.p, identity.System) // who may write tags need not be allowed to read what the resource refers to
+	}
 	err := c.p.cfg.Store.View(ctx, func(tx store.ReadTx) (err error) {
 		if w.Old, err = tx.Get(w.ID.Key()); errors.Is(err, store.ErrNotFound) {
 			w.Old, err = nil, nil

@@ -209,7 +209,10 @@ func (cfg Config) deploy(ctx context.Context, w *provider.Work, client provider.
 
 func (d *deployment) fail(err error) {
 	e := arm.AsError(err)
-	d.Status, d.Error = failed, &failure{e.Code, e.Error()}
+	d.Status, d.Error = failed, &failure{e.Code, e.Message}
+	if len(e.Details) > 0 {
+		d.Error.Message = e.Error()
+	}
 }
 
 func (t *task) failAll(now time.Time, err error) {

@@ -86,7 +86,8 @@ func TestModifyActsAsTheAssignmentsIdentity(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &remediationTest{Server: startWithRights(t)}
-			do(t, s.Server, "PUT", vm("a"), `{"location":"local","tags":{"keep":"me"},"properties":{"keep":"me"}}`, 201)
+			do(t, s.Server, "PUT", vm("b"), `{"location":"local","tags":{"owner":"ann"},"properties":{"priority":"Spot"}}`, 201)
+			do(t, s.Server, "PUT", vm("a"), `{"location":"local","tags":{"keep":"me"},"properties":{"keep":"me","set":"`+vm("b")+`"}}`, 201)
 			assign(t, s.Server, "rule", test.rule, withIdentity)
 			who := assignmentIdentity(t, s.Server, "rule")
 			s.Give(t, who, test.tooLittle, arm.Tenant)

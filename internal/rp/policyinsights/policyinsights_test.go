@@ -23,9 +23,18 @@ import (
 	"hallmark.dev/hallmark/internal/store/mem"
 )
 
+// machines refer to another resource, which whoever writes them has to be able to read.
 func machines() provider.Provider {
+	load := func(ctx context.Context, w *provider.Write) error {
+		id, err := arm.ParseID(arm.GetString(w.Doc.Body, "properties.set"))
+		if err != nil || id.IsRoot() {
+			return nil
+		}
+		_, err = w.Client.Get(ctx, id)
+		return err
+	}
 	return provider.Provider{Types: []provider.ResourceType{
-		{Type: "Microsoft.Compute/virtualMachines", Scopes: provider.AtResourceGroup, APIVersions: []string{"2024-07-01"}, Location: provider.LocationRequired, Tags: true},
+		{Type: "Microsoft.Compute/virtualMachines", Scopes: provider.AtResourceGroup, APIVersions: []string{"2024-07-01"}, Location: provider.LocationRequired, Tags: true, Load: load},
 		{Type: "Microsoft.Compute/virtualMachines/extensions", APIVersions: []string{"2024-07-01"}, Tags: true},
 	}}
 }
