@@ -32,6 +32,7 @@ var behind = map[string]string{
 	"microsoft.management/managementgroups/settings":                              "recorded, on the root group: making a group always takes the right to, and there is one subscription",
 	"microsoft.management/managementgroups/subscriptions":                         "real: which subscription is below which group",
 	"microsoft.network/networkinterfaces":                                         "real in part: the address is one of this host's machine network, not of the subnet's prefix",
+	"microsoft.network/networksecuritygroups/securityrules":                       "recorded, as its group: one priority in one direction goes to one rule",
 	"microsoft.network/networksecuritygroups":                                     "recorded: rules are checked and kept, not enforced",
 	"microsoft.network/publicipaddresses":                                         "recorded: it shows the private address, which is where the machine is reached from this host",
 	"microsoft.network/virtualnetworks":                                           "recorded: prefixes and subnets are checked against each other; all machines are on one bridge",

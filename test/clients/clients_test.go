@@ -41,6 +41,7 @@ func TestAzureCLI(t *testing.T) {
 		{"management groups", s.managementGroups},
 		{"marketplace", s.marketplace},
 		{"surface", s.surface},
+		{"network", s.network},
 		{"policy", s.policy},
 		{"graph", s.graph},
 		{"golden image", s.goldenImage},

@@ -17,6 +17,10 @@ func (s *suite) vm(t *testing.T) {
 	s.expect(t, "VM running", "instanceView.statuses[?starts_with(code, 'PowerState/')].displayStatus", of("get-instance-view")...)
 	s.expect(t, "blue", "tags.team", of("update", "--set", "tags.team=blue")...)
 
+	opened := s.az.Query(t, "securityRules[?name=='open-port-8080'].destinationPortRange", of("open-port", "--port", "8080", "--priority", "900")...)
+	if shown := s.az.Query(t, "securityRules[?priority==`900`].destinationPortRange", "network", "nsg", "show", "-g", "web", "-n", name+"NSG"); opened != "8080" || shown != "8080" {
+		t.Errorf("az vm open-port: %q; the group then has %q", opened, shown)
+	}
 	message := s.az.Query(t, "value[0].message", "vm", "run-command", "invoke", "-g", "web", "-n", name, "--command-id", "RunShellScript", "--scripts", "cat /etc/motd")
 	if !strings.Contains(message, "made of gold") {
 		t.Errorf("run-command says %q", message)

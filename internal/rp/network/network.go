@@ -27,6 +27,7 @@ const (
 	TypeInterface      arm.Type = "Microsoft.Network/networkInterfaces"
 	TypePublicAddress  arm.Type = "Microsoft.Network/publicIPAddresses"
 	TypeSecurityGroup  arm.Type = "Microsoft.Network/networkSecurityGroups"
+	TypeSecurityRule   arm.Type = "Microsoft.Network/networkSecurityGroups/securityRules"
 )
 
 // reservedAddressCount is what Azure keeps of each subnet: network, gateway, and two
@@ -56,11 +57,11 @@ func New(cfg Config) provider.Provider {
 			t.CascadeDelete = true
 			t.ReadOnly = []string{"properties.resourceGuid"}
 			t.Default, t.Validate = defaultVirtualNetwork, validateVirtualNetwork
-			t.Commit, t.CheckDelete = commitVirtualNetwork, checkVirtualNetworkUnused
+			t.Commit, t.CheckDelete = subnets.commitParent, checkVirtualNetworkUnused
 		}),
 		{
 			Type: TypeSubnet, APIVersions: apiVersions, Name: name, NameHint: nameHint,
-			Load: loadSubnet, Validate: validateSubnet, Commit: commitSubnet, CheckDelete: deleteSubnet,
+			Load: loadSubnet, Validate: validateSubnet, Commit: subnets.commit, CheckDelete: subnets.delete,
 		},
 		tracked(TypeInterface, cfg.asInterface),
 		tracked(TypePublicAddress, func(t *provider.ResourceType) {
@@ -69,9 +70,15 @@ func New(cfg Config) provider.Provider {
 		}),
 		tracked(TypeSecurityGroup, func(t *provider.ResourceType) {
 			t.ReadOnly = []string{"properties.defaultSecurityRules", "properties.resourceGuid"}
-			t.Default, t.Validate, t.CheckDelete = defaultSecurityGroup, validateSecurityGroup, checkSecurityGroupUnused
+			t.CascadeDelete = true
+			t.Default, t.Validate = defaultSecurityGroup, validateSecurityGroup
+			t.Commit, t.CheckDelete = rules.commitParent, checkSecurityGroupUnused
 		}),
-	}}
+		{
+			Type: TypeSecurityRule, APIVersions: apiVersions, Name: name, NameHint: nameHint,
+			Validate: validateSecurityRule, Commit: commitSecurityRule, CheckDelete: rules.delete,
+		},
+	}, Routes: defaultRuleRoutes()}
 }
 
 // asInterface makes a type one of network interfaces.

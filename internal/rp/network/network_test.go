@@ -270,6 +270,100 @@ func TestSecurityGroup(t *testing.T) {
 	}
 }
 
+func ruleBody(priority int, ports string) string {
+	return fmt.Sprintf(`{"properties":{"priority":%d,"direction":"Inbound","access":"Allow","protocol":"*","sourcePortRange":"*","destinationPortRange":%q,"sourceAddressPrefix":"*","destinationAddressPrefix":"*"}}`, priority, ports)
+}
+
+// ruleNames are the rules that a group lists in its body.
+func (w world) ruleNames(group arm.ID) (names []string) {
+	w.t.Helper()
+	var g struct {
+		Properties struct {
+			SecurityRules []struct {
+				ID, Name   string
+				Properties struct{ ProvisioningState string }
+			}
+		}
+	}
+	if err := json.Unmarshal(w.do(200, "GET", group, ""), &g); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range g.Properties.SecurityRules {
+		if r.ID != group.Child("securityRules", r.Name).String() || r.Properties.ProvisioningState != "Succeeded" {
+			w.t.Errorf("%+v", r)
+		}
+		names = append(names, r.Name)
+	}
+	return names
+}
+
+func TestSecurityRulesAreListedAndAreResources(t *testing.T) {
+	w := start(t, "192.0.2.0/24")
+	group := id(network.TypeSecurityGroup, "g")
+	rule := func(name string) arm.ID { return group.Child("securityRules", name) }
+	if code := w.refused("PUT", rule("ssh"), ruleBody(1000, "22")); code != "ParentResourceNotFound" {
+		t.Error(code)
+	}
+	w.do(201, "PUT", group, `{"location":"local","properties":{"securityRules":[{"name":"ssh",`+ruleBody(1000, "22")[1:]+`]}}`)
+	w.do(200, "GET", rule("ssh"), "")
+	w.do(201, "PUT", rule("web"), ruleBody(900, "80"))
+	w.do(200, "PUT", rule("WEB"), ruleBody(901, "8000-8080"))
+	if diff := cmp.Diff([]string{"ssh", "web"}, w.ruleNames(group)); diff != "" {
+		t.Error(diff)
+	}
+	for what, x := range map[string]struct{ code, name, body string }{
+		"the same place":     {"SecurityRuleConflict", "other", ruleBody(1000, "23")},
+		"its own new place":  {"SecurityRuleConflict", "web", ruleBody(1000, "80")},
+		"a low priority":     {"SecurityRuleInvalidPriority", "other", ruleBody(99, "80")},
+		"ports upside down":  {"SecurityRuleInvalidPortRange", "other", ruleBody(200, "90-80")},
+		"a port of six":      {"SecurityRuleInvalidPortRange", "other", ruleBody(200, "123456")},
+		"another direction":  {"InvalidParameter", "other", strings.Replace(ruleBody(200, "80"), "Inbound", "Up", 1)},
+		"a rule of no shape": {"InvalidRequestContent", "other", `{"properties":{"priority":"high"}}`},
+	} {
+		if code := w.refused("PUT", rule(x.name), x.body); code != x.code {
+			t.Errorf("%s: %s", what, code)
+		}
+	}
+	w.do(201, "PUT", rule("out"), strings.Replace(ruleBody(1000, "*"), "Inbound", "Outbound", 1))
+	w.do(200, "DELETE", rule("web"), "")
+	if diff := cmp.Diff([]string{"ssh", "out"}, w.ruleNames(group)); diff != "" {
+		t.Error(diff)
+	}
+	w.do(200, "PUT", group, `{"location":"local","properties":{"securityRules":[{"name":"only",`+ruleBody(100, "22")[1:]+`]}}`)
+	w.do(404, "GET", rule("ssh"), "")
+	w.do(200, "GET", rule("only"), "")
+	w.do(200, "GET", group.Child("defaultSecurityRules", "denyallinbound"), "")
+	w.do(404, "GET", group.Child("defaultSecurityRules", "only"), "")
+	w.do(200, "DELETE", group, "")
+	w.do(404, "GET", rule("only"), "")
+}
+
+// Of rules that want one place at the same time one gets it, and the group lists that one.
+func TestOneRuleGetsAPlace(t *testing.T) {
+	w := start(t, "192.0.2.0/24")
+	group := id(network.TypeSecurityGroup, "g")
+	w.do(201, "PUT", group, `{"location":"local"}`)
+	var all sync.WaitGroup
+	statuses := make([]int, 8)
+	for i := range statuses {
+		all.Go(func() {
+			statuses[i], _, _ = w.Do(t, "PUT", group.Child("securityRules", fmt.Sprint("r", i)).String()+version, ruleBody(500, "80"))
+		})
+	}
+	all.Wait()
+	won := 0
+	for _, s := range statuses {
+		if s == 201 {
+			won++
+		} else if s != 400 {
+			t.Errorf("status %d", s)
+		}
+	}
+	if names := w.ruleNames(group); won != 1 || len(names) != 1 {
+		t.Errorf("%d got the place, and %v are listed", won, names)
+	}
+}
+
 // A machine's interface is claimed once, and cannot go while it is.
 func TestJoinAndLeave(t *testing.T) {
 	w := start(t, "192.0.2.0/24")

@@ -10,18 +10,6 @@ import (
 	"hallmark.dev/hallmark/internal/store"
 )
 
-type securityGroup struct {
-	Properties struct {
-		SecurityRules []struct {
-			Name       string
-			Properties struct {
-				Priority                    int
-				Direction, Access, Protocol string
-			}
-		}
-	}
-}
-
 // defaultRules are what Azure puts into every security group.
 // Source: "Default security rules" in Azure's overview of network security groups.
 var defaultRules = []struct {
@@ -63,28 +51,28 @@ func shownDefaultRules(group arm.ID) []map[string]any {
 }
 
 func validateSecurityGroup(w *provider.Write) (errs []*arm.Error) {
-	var g securityGroup
+	var g struct {
+		Properties struct{ SecurityRules []json.RawMessage }
+	}
 	if err := json.Unmarshal(w.Doc.Body, &g); err != nil {
 		return []*arm.Error{arm.BadRequest(arm.CodeInvalidRequestContent, "properties", "The security group cannot be read: %v.", err)}
 	}
-	priorities := map[string]string{}
-	for i, r := range g.Properties.SecurityRules {
+	taken := map[string]string{}
+	for i, raw := range g.Properties.SecurityRules {
 		at := fmt.Sprintf("properties.securityRules[%d]", i)
-		p := r.Properties
+		r, err := readRule(raw)
+		if err != nil {
+			errs = append(errs, arm.BadRequest(arm.CodeInvalidRequestContent, at, "The security rule cannot be read: %v.", err))
+			continue
+		}
 		if !name.MatchString(r.Name) {
 			errs = append(errs, arm.BadRequest(arm.CodeInvalidResourceName, at+".name", "The rule name '%s' is not valid: %s.", r.Name, nameHint))
 		}
-		if p.Priority < 100 || p.Priority > 4096 {
-			errs = append(errs, arm.BadRequest("SecurityRuleInvalidPriority", at+".properties.priority", "The priority of rule '%s' is %d; it must be 100 to 4096.", r.Name, p.Priority))
+		errs = append(errs, r.validate(at+".properties.")...)
+		if other := taken[r.place()]; other != "" {
+			errs = append(errs, r.conflict(other).At(at))
 		}
-		errs = append(errs, oneOf(at+".properties.direction", p.Direction, "Inbound", "Outbound")...)
-		errs = append(errs, oneOf(at+".properties.access", p.Access, "Allow", "Deny")...)
-		errs = append(errs, oneOf(at+".properties.protocol", p.Protocol, "Tcp", "Udp", "Icmp", "Esp", "Ah", "*")...)
-		key := fmt.Sprint(strings.ToLower(p.Direction), p.Priority)
-		if other := priorities[key]; other != "" {
-			errs = append(errs, arm.BadRequest("SecurityRuleConflict", at, "Security rules '%s' and '%s' cannot have the same priority and direction.", other, r.Name))
-		}
-		priorities[key] = r.Name
+		taken[r.place()] = r.Name
 	}
 	return errs
 }

@@ -2,7 +2,6 @@ package network
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -13,10 +12,6 @@ import (
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
 )
-
-// A virtual network's subnets exist twice in ARM: as a list in the network's body and
-// as child resources. Both are written in the same transaction, so neither is ever
-// ahead of the other.
 
 type virtualNetwork struct {
 	Properties struct {
@@ -141,84 +136,6 @@ func parsePrefixes(texts []string, at string) (ps []netip.Prefix, errs []*arm.Er
 		ps = append(ps, p)
 	}
 	return ps, errs
-}
-
-func commitVirtualNetwork(tx store.Tx, w *provider.Write) error {
-	var v virtualNetwork
-	if err := json.Unmarshal(w.Doc.Body, &v); err != nil {
-		return err
-	}
-	if err := removeMissingSubnets(tx, w, v.Properties.Subnets); err != nil {
-		return err
-	}
-	inline := []json.RawMessage{}
-	for _, raw := range v.Properties.Subnets {
-		body, err := putSubnet(tx, w, raw)
-		if err != nil {
-			return err
-		}
-		inline = append(inline, body)
-	}
-	return set(w.Doc, "properties.subnets", inline)
-}
-
-// putSubnet writes the child document of one entry of the list and returns the entry
-// as it is shown.
-func putSubnet(tx store.Tx, w *provider.Write, raw json.RawMessage) (json.RawMessage, error) {
-	id := w.ID.Child(TypeSubnet.Name(), arm.GetString(raw, "name"))
-	body, err := completeSubnet(raw, id)
-	if err != nil {
-		return nil, err
-	}
-	d, err := tx.Get(id.Key())
-	if errors.Is(err, store.ErrNotFound) {
-		d = &store.Document{ID: id.String(), Type: TypeSubnet, SubscriptionID: w.Doc.SubscriptionID, ResourceGroup: w.Doc.ResourceGroup,
-			CreatedAt: w.Now, CreatedBy: w.Principal.ObjectID}
-	} else if err != nil {
-		return nil, err
-	}
-	if string(d.Body) == string(body) {
-		return body, nil
-	}
-	d.Body, d.UpdatedAt, d.UpdatedBy = body, w.Now, w.Principal.ObjectID
-	return body, tx.Put(d, d.Revision)
-}
-
-func completeSubnet(body json.RawMessage, id arm.ID) (_ json.RawMessage, err error) {
-	for _, p := range []struct {
-		path  string
-		value any
-	}{
-		{"id", id.String()}, {"name", id.Name()}, {"type", TypeSubnet}, {"properties.provisioningState", arm.StateSucceeded},
-	} {
-		if body, err = arm.Set(body, p.path, p.value); err != nil {
-			return nil, err
-		}
-	}
-	return body, nil
-}
-
-func removeMissingSubnets(tx store.Tx, w *provider.Write, wanted []json.RawMessage) error {
-	children, err := tx.List(store.Query{Type: TypeSubnet, Prefix: w.ID.Key() + "/"})
-	if err != nil {
-		return err
-	}
-	keep := map[string]bool{}
-	for _, raw := range wanted {
-		keep[strings.ToLower(arm.GetString(raw, "name"))] = true
-	}
-	for _, d := range children {
-		if keep[strings.ToLower(d.ARMID().Name())] {
-			continue
-		}
-		if err := subnetUnused(tx, d.ARMID()); err != nil {
-			return err
-		}
-		if err := tx.Delete(d.Key, d.Revision); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func checkVirtualNetworkUnused(tx store.Tx, w *provider.Write) error { return subnetUnused(tx, w.ID) }
