@@ -45,7 +45,7 @@ func (a *App) policyAssign() *cobra.Command {
 	}
 	o.register(c)
 	f := c.Flags()
-	f.StringVar(&o.name, "name", "", "the assignment's name (default: the definition's)")
+	f.StringVar(&o.name, "name", "", "the assignment's name (default: the definition's, or made of its display name)")
 	f.StringVar(&o.display, "display-name", "", "what people call it")
 	f.StringVar(&o.description, "description", "", "why, and where to read more; shown to whoever is refused")
 	f.StringArrayVar(&o.parameters, "params", nil, "a parameter: NAME=VALUE, or @FILE (repeat)")
@@ -74,7 +74,7 @@ func (a *App) assign(ctx context.Context, definition string, o assignOptions) er
 	if err != nil {
 		return err
 	}
-	id := policyID(at, kindAssignments, cmp.Or(o.name, d.Name))
+	id := policyID(at, kindAssignments, cmp.Or(o.name, assignmentName(at, d)))
 	needs, err := s.remedies(ctx, body)
 	if err != nil {
 		return err
@@ -92,6 +92,21 @@ func (a *App) assign(ctx context.Context, definition string, o assignOptions) er
 		return err
 	}
 	return s.entitle(ctx, at, raw, needs.Roles)
+}
+
+// assignmentName is the definition's name or, where nobody chose that, its display name
+// as a name. Names at management groups are short.
+func assignmentName(scope string, d *policyDocument) string {
+	if !isGUID(d.Name) || d.Properties.DisplayName == "" {
+		return d.Name
+	}
+	most := 64
+	if strings.Contains(strings.ToLower(scope), "/managementgroups/") {
+		most = 24
+	}
+	words := strings.FieldsFunc(strings.ToLower(d.Properties.DisplayName), func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	name := strings.Join(words, "-")
+	return cmp.Or(strings.TrimRight(name[:min(len(name), most)], "-"), d.Name)
 }
 
 func (a *App) printPolicy(raw json.RawMessage, kind string) error {

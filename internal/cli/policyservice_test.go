@@ -216,6 +216,23 @@ func TestPolicyService(t *testing.T) {
 	}
 }
 
+// Azure's own definitions have names that tell nobody anything.
+func TestPolicyOfNamesThatNobodyChose(t *testing.T) {
+	s := newShell(t)
+	s.estate()
+	const name = "e56962a6-4747-49cd-b67b-bf8b01975c4c"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "d.json"), []byte(`{"name":"`+name+`","properties":{"displayName":"Allowed locations (all)","policyType":"BuiltIn","mode":"Indexed","parameters":{"places":{"type":"Array"}},
+		"policyRule":{"if":{"field":"location","notIn":"[parameters('places')]"},"then":{"effect":"audit"}}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.run(0, "policy", "import", dir)
+	s.has(s.run(0, "policy", "assign", "Allowed locations (all)", "--params", `places=["eastus"]`), "allowed-locations-all  ")
+	s.has(s.run(0, "policy", "state"), "rogue-1", "Allowed locations (all)", "allowed-locations-all")
+	s.has(s.run(0, "policy", "state", "--summary"), "Allowed locations (all)", "0 %")
+	s.has(s.run(0, "policy", "state", "-o", "json", "--query", "[0].policy"), name)
+}
+
 // An assignment in a file may name its definition by a path beside it, by a name among
 // definitions that are not stored, or by what is stored.
 func TestPolicyWhatIfFromAFile(t *testing.T) {

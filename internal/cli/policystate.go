@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"hallmark.dev/hallmark/internal/azure"
@@ -59,6 +60,7 @@ type stateRow struct {
 	Assignment    string `json:"assignment"`
 	AssignmentID  string `json:"policyAssignmentId"`
 	Policy        string `json:"policy"`
+	Title         string `json:"policyDisplayName,omitempty"` // where the name says nothing
 	DefinitionID  string `json:"policyDefinitionId"`
 	Effect        string `json:"effect"`
 	State         string `json:"complianceState"`
@@ -163,7 +165,7 @@ func (s *session) stateRows(ctx context.Context, at, filter string, o stateOptio
 		query.Set("$filter", filter)
 	}
 	rows := []stateRow{}
-	links := map[string]string{}
+	links, titles := map[string]string{}, map[string]string{}
 	r := azure.Request{Method: http.MethodPost, Path: at + "/providers/Microsoft.PolicyInsights/policyStates/latest/queryResults", APIVersion: apiStates, Query: query}
 	err := s.List(ctx, r, func(raw json.RawMessage) error {
 		var x azureState
@@ -173,6 +175,9 @@ func (s *session) stateRows(ctx context.Context, at, filter string, o stateOptio
 		row := rowOf(x, o.teamTag)
 		if o.team != "" && !strings.EqualFold(o.team, row.Team) {
 			return nil
+		}
+		if isGUID(row.Policy) {
+			row.Title = s.title(ctx, row.DefinitionID, titles)
 		}
 		if row.State != "Compliant" && !o.summary {
 			row.ReadMore = s.readMore(ctx, x.PolicyAssignmentID, links)
@@ -231,6 +236,26 @@ func stateRank(state string) int {
 	return 99
 }
 
+// isGUID reports whether a name is one that nobody chose, as those of Azure's own
+// definitions are.
+func isGUID(name string) bool {
+	_, err := uuid.Parse(name)
+	return err == nil && len(name) == 36
+}
+
+// title is the display name of a definition; "" if it cannot be read.
+func (s *session) title(ctx context.Context, id string, known map[string]string) string {
+	text, ok := known[id]
+	if !ok {
+		var d policyDocument
+		if err := s.Get(ctx, id, apiPolicy, &d); err == nil { // a state can be read by people who may not read definitions
+			text = d.Properties.DisplayName
+		}
+		known[id] = text
+	}
+	return text
+}
+
 // readMore is the link that an assignment's description names, or the description.
 func (s *session) readMore(ctx context.Context, id string, known map[string]string) string {
 	if text, ok := known[id]; ok {
@@ -254,7 +279,11 @@ func (a *App) printStates(rows []stateRow) error {
 	if a.output != "table" || a.query != "" {
 		return a.print(rows)
 	}
-	if err := a.print(rows, column{"Resource", "resource"}, column{"Group", "resourceGroup"}, column{"Team", "team"}, column{"State", "complianceState"},
+	shown := slices.Clone(rows)
+	for i := range shown {
+		shown[i].Policy = cmp.Or(shown[i].Title, shown[i].Policy)
+	}
+	if err := a.print(shown, column{"Resource", "resource"}, column{"Group", "resourceGroup"}, column{"Team", "team"}, column{"State", "complianceState"},
 		column{"Policy", "policy"}, column{"Effect", "effect"}, column{"Assignment", "assignment"}, column{"Reason", "reason"}); err != nil {
 		return err
 	}
@@ -279,12 +308,14 @@ func (a *App) printStates(rows []stateRow) error {
 type stateCount struct {
 	Assignment   string `json:"assignment"`
 	Policy       string `json:"policy"`
+	Title        string `json:"policyDisplayName,omitempty"`
 	Effect       string `json:"effect"`
 	NonCompliant int    `json:"nonCompliant"`
 	Compliant    int    `json:"compliant"`
 	Exempt       int    `json:"exempt"`
 	Other        int    `json:"other"`
 	Percent      string `json:"percent"`
+	good         int
 }
 
 func (a *App) printStateSummary(rows []stateRow) error {
@@ -293,10 +324,13 @@ func (a *App) printStateSummary(rows []stateRow) error {
 	for _, r := range rows {
 		k := r.AssignmentID + "\x00" + r.Policy
 		if at[k] == nil {
-			at[k] = &stateCount{Assignment: r.Assignment, Policy: r.Policy, Effect: r.Effect}
+			at[k] = &stateCount{Assignment: r.Assignment, Policy: r.Policy, Title: r.Title, Effect: r.Effect}
 			list = append(list, at[k])
 		}
 		c := at[k]
+		if r.State != "NonCompliant" && r.State != "Error" && r.State != "Conflict" {
+			c.good++
+		}
 		switch r.State {
 		case "NonCompliant":
 			c.NonCompliant++
@@ -310,7 +344,10 @@ func (a *App) printStateSummary(rows []stateRow) error {
 	}
 	for _, c := range list {
 		all := c.NonCompliant + c.Compliant + c.Exempt + c.Other
-		c.Percent = fmt.Sprintf("%d %%", 100*(all-c.NonCompliant)/all)
+		c.Percent = fmt.Sprintf("%d %%", 100*c.good/all)
+		if c.Title != "" && a.output == "table" && a.query == "" {
+			c.Policy = c.Title
+		}
 	}
 	slices.SortFunc(list, func(x, y *stateCount) int {
 		return cmp.Or(y.NonCompliant-x.NonCompliant, strings.Compare(x.Assignment, y.Assignment), strings.Compare(x.Policy, y.Policy))

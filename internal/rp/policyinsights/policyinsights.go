@@ -8,6 +8,8 @@
 package policyinsights
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 
 	"hallmark.dev/hallmark/internal/arm"
@@ -15,6 +17,7 @@ import (
 	"hallmark.dev/hallmark/internal/compliance"
 	"hallmark.dev/hallmark/internal/controller"
 	"hallmark.dev/hallmark/internal/provider"
+	"hallmark.dev/hallmark/internal/store"
 )
 
 // Config is what the provider works with.
@@ -45,12 +48,12 @@ func New(cfg Config) provider.Provider {
 	states := provider.Route{Type: namespace + "policyStates", APIVersions: stateVersions}
 	events := provider.Route{Type: namespace + "policyEvents", APIVersions: stateVersions}
 	with := func(r provider.Route, method, path, permission string, handle handler) provider.Route {
-		r.Method, r.Pattern, r.Permission, r.Handle = method, "{scope...}/providers/"+namespace+path, namespace+permission, handle
+		r.Method, r.Pattern, r.Permission, r.Handle = method, "{scope...}/providers/"+namespace+path, namespace+permission, existing(handle)
 		return r
 	}
 	// What Azure has no question for is asked under a namespace of our own; asking changes nothing.
 	ours := func(action string, handle handler) provider.Route {
-		return provider.Route{Method: "POST", Pattern: "{scope...}/providers/Hallmark.Compliance/" + action, Permission: "Hallmark.Compliance/" + action + "/read", Handle: handle}
+		return provider.Route{Method: "POST", Pattern: "{scope...}/providers/Hallmark.Compliance/" + action, Permission: "Hallmark.Compliance/" + action + "/read", Handle: existing(handle)}
 	}
 	none := provider.Route{}
 	return provider.Provider{
@@ -67,6 +70,24 @@ func New(cfg Config) provider.Provider {
 			with(none, "GET", "asyncOperationResults/{revision}", "asyncOperationResults/read", cfg.triggered),
 			ours("explain", cfg.explain), ours("whatIf", cfg.whatIf),
 		},
+	}
+}
+
+// existing refuses questions about a management group or a subscription that is not there:
+// that everything in it complies would be no answer.
+func existing(handle handler) handler {
+	return func(ctx context.Context, c *provider.Call) (*provider.Response, error) {
+		for id := c.Scope; !id.IsRoot(); id = id.Parent() {
+			if k := id.Kind(); k != arm.KindManagementGroup && k != arm.KindSubscription {
+				continue
+			}
+			if _, err := store.Get(ctx, c.Runtime.Store, id.Key()); errors.Is(err, store.ErrNotFound) {
+				return nil, arm.NotFound(id)
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		return handle(ctx, c)
 	}
 }
 

@@ -397,6 +397,15 @@ func TestRemediationPutsRightWhatWasThereBefore(t *testing.T) {
 	do(t, s, "DELETE", id, "", 200)
 }
 
+func TestNothingIsSaidOfWhatIsNotThere(t *testing.T) {
+	s := estate(t)
+	for _, scope := range []string{"/providers/Microsoft.Management/managementGroups/nowhere", "/subscriptions/99999999-0000-0000-0000-000000000001"} {
+		for _, what := range []string{"policyStates/latest/queryResults", "policyStates/latest/summarize", "policyEvents/default/queryResults", "policyStates/latest/triggerEvaluation"} {
+			do(t, s, "POST", scope+"/providers/Microsoft.PolicyInsights/"+what, "", 404)
+		}
+	}
+}
+
 func TestRemediationOfWhatCannotBe(t *testing.T) {
 	s := estate(t)
 	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
