@@ -203,6 +203,9 @@ func TestExemptionsBeginAndEndOnTime(t *testing.T) {
 	x.put(sub+"/resourceGroups/g/providers/Microsoft.Authorization/policyExemptions/x", `{"properties":{"exemptionCategory":"Waiver","expiresOn":"2026-06-02T00:00:00Z",
 		"policyAssignmentId":"`+sub+`/providers/Microsoft.Authorization/policyAssignments/BIG"}}`)
 	x.want(short("g", "a") + " big Exempt")
+	x.put(vm("h", "a"), `{"properties":{"size":"big"}}`)
+	x.countsAgree()
+	x.remove(vm("h", "a"))
 	x.now = time.Date(2026, 6, 2, 0, 0, 0, 0, time.UTC)
 	x.want(short("g", "a") + " big NonCompliant")
 }
@@ -402,9 +405,31 @@ func incremental(t *testing.T, s store.Store, lie func(bool), seed uint64) {
 		}
 	}
 	got := x.states()
+	x.countsAgree()
 	x.wipe()
 	if diff := cmp.Diff(statesOf(t, x.fresh(x.store)), got); diff != "" {
 		t.Errorf("followed (+) differs from scanned (-):\n%s", diff)
+	}
+}
+
+// countsAgree compares what is told of resources that fare alike with what is told of
+// each.
+func (x *estate) countsAgree() {
+	x.t.Helper()
+	r, err := x.Read(x.t.Context())
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	one, alike := map[string]int{}, map[string]int{}
+	name := func(row Row) string { return fmt.Sprint(row.Unit.Assignment.ID, row.Unit.Index, row.Type, row.State) }
+	err = r.Rows(x.t.Context(), arm.Tenant, func(row Row) bool { one[name(row)]++; return true })
+	err2 := r.Counts(x.t.Context(), arm.Tenant, func(rows []Row, resources int) {
+		for _, row := range rows {
+			alike[name(row)] += resources
+		}
+	})
+	if diff := cmp.Diff(one, alike); diff != "" || err != nil || err2 != nil {
+		x.t.Errorf("%v %v (-each +alike)\n%s", err, err2, diff)
 	}
 }
 

@@ -38,7 +38,7 @@ type Reader struct {
 	now      time.Time
 	attested map[string][]attestation // by assignment and reference
 	ledger   *ledger
-	units    map[verdicts][]verdict // what verdicts say
+	readings map[alike]*reading
 }
 
 // MaxWait is how long a reader waits for evaluation.
@@ -66,6 +66,12 @@ func (e *Engine) Read(ctx context.Context) (*Reader, error) {
 // of their ids, until f returns false. What is known to be stale is left out. Memory
 // stays bounded, whatever the estate.
 func (r *Reader) Rows(ctx context.Context, scope arm.ID, f func(Row) bool) error {
+	return r.records(ctx, scope, func(rec *record) bool { return r.row(rec, f) })
+}
+
+// records calls f with what is kept of every resource at or below a scope, without what
+// is known to be stale.
+func (r *Reader) records(ctx context.Context, scope arm.ID, f func(*record) bool) error {
 	keys := []string{scope.Key()}
 	switch scope.Kind() {
 	case arm.KindTenant:
@@ -93,7 +99,7 @@ const blocksAtOnce = 16
 
 // below reads the records whose keys start with a prefix, some blocks at a time. Blocks
 // may be cut anew in between: what was told already is not told again.
-func (r *Reader) below(ctx context.Context, prefix string, f func(Row) bool) (more bool, err error) {
+func (r *Reader) below(ctx context.Context, prefix string, f func(*record) bool) (more bool, err error) {
 	last := ""
 	for block := ""; ; {
 		var docs []*store.Document
@@ -110,7 +116,7 @@ func (r *Reader) below(ctx context.Context, prefix string, f func(Row) bool) (mo
 			return false, fmt.Errorf("reading compliance states: %w", err)
 		}
 		for i := range records {
-			if last = records[i].Key; !stale[last] && !r.row(&records[i], f) {
+			if last = records[i].Key; !stale[last] && !f(&records[i]) {
 				return false, nil
 			}
 		}
@@ -196,13 +202,20 @@ func (r *Reader) findStale(tx store.ReadTx, records []record, stale map[string]b
 
 // row calls f for each verdict of a record that still means something.
 func (r *Reader) row(rec *record, f func(Row) bool) bool {
+	what := r.read(rec)
+	if len(what.all) == 0 {
+		return true
+	}
 	id, err := arm.ParseID(rec.ID)
 	if err != nil {
 		return true
 	}
-	for _, v := range r.read(rec.Verdicts) {
+	for i := range what.all {
+		v := &what.all[i]
 		row := Row{Resource: rec.ID, Type: rec.Type, Location: rec.Location, Time: rec.At, Unit: v.unit, State: v.state}
-		r.overlay(&row, id)
+		if v.decided {
+			r.overlay(&row, id)
+		}
 		if !f(row) {
 			return false
 		}
@@ -210,35 +223,103 @@ func (r *Reader) row(rec *record, f func(Row) bool) bool {
 	return true
 }
 
-type verdict struct {
-	unit  *assignment.Unit
-	state State
+// alike is what verdicts are read by: resources that have it in common fare alike, but for
+// what people have decided.
+type alike struct {
+	verdicts verdicts
+	typ      arm.Type
+	location string
 }
 
-// read is what verdicts say, which is the same for many resources.
-func (r *Reader) read(v verdicts) []verdict {
-	if all, ok := r.units[v]; ok {
-		return all
+// reading is what verdicts say.
+type reading struct {
+	all     []verdict
+	decided bool // of any
+}
+
+type verdict struct {
+	unit    *assignment.Unit
+	state   State
+	decided bool // people may have decided otherwise for some resources
+}
+
+// readingsKept bounds how many a reader keeps: a fleet has few, an estate may have many.
+const readingsKept = 1000
+
+// read is what a record's verdicts say.
+func (r *Reader) read(rec *record) *reading {
+	of := alike{rec.Verdicts, rec.Type, rec.Location}
+	if known, ok := r.readings[of]; ok {
+		return known
 	}
 	byAssignment := map[*assignment.Assignment]runs{}
-	v.each(func(p part) {
+	rec.Verdicts.each(func(p part) {
 		if a := r.ledger.current(r.Set, p.number); a != nil {
 			byAssignment[a] = p.states
 		}
 	})
-	var all []verdict
+	what := &reading{}
 	for _, a := range r.Set.Assignments { // outer scopes first, whatever was evaluated first
-		byAssignment[a].each(func(unit int, s State) {
-			if unit < len(a.Units) {
-				all = append(all, verdict{a.Units[unit], s})
+		states := byAssignment[a]
+		if states == "" {
+			continue
+		}
+		exempt := len(r.Set.Exemptions(a)) > 0
+		states.each(func(unit int, s State) {
+			if unit >= len(a.Units) {
+				return
 			}
+			u := a.Units[unit]
+			decided := exempt || strings.EqualFold(u.Effect(rec.Type, rec.Location), string(policy.Manual))
+			what.all = append(what.all, verdict{u, s, decided})
+			what.decided = what.decided || decided
 		})
 	}
-	if r.units == nil || len(r.units) >= 1000 {
-		r.units = map[verdicts][]verdict{}
+	if r.readings == nil || len(r.readings) >= readingsKept {
+		r.readings = map[alike]*reading{}
 	}
-	r.units[v] = all
-	return all
+	r.readings[of] = what
+	return what
+}
+
+// Counts is Rows for those who only count: f gets the rows of one resource, and how many
+// resources fare like it, itself included. Which one it is, and when it was evaluated, means
+// nothing. The rows are valid until f returns.
+func (r *Reader) Counts(ctx context.Context, scope arm.ID, f func(rows []Row, resources int)) error {
+	counted := map[alike]int{}
+	examples := map[alike]record{}
+	var rows []Row
+	tell := func(rec *record, n int) {
+		rows = rows[:0]
+		r.row(rec, func(row Row) bool { rows = append(rows, row); return true })
+		if len(rows) > 0 {
+			f(rows, n)
+		}
+	}
+	flush := func() {
+		for of, n := range counted {
+			rec := examples[of]
+			tell(&rec, n)
+		}
+		clear(counted)
+		clear(examples)
+	}
+	err := r.records(ctx, scope, func(rec *record) bool {
+		if r.read(rec).decided {
+			tell(rec, 1)
+			return true
+		}
+		of := alike{rec.Verdicts, rec.Type, rec.Location}
+		if counted[of]++; counted[of] == 1 {
+			examples[of] = *rec
+		}
+		if len(counted) >= readingsKept {
+			flush()
+		}
+		return true
+	})
+	flush()
+	return err
 }
 
 // overlay applies what people have decided: exemptions, then attestations.

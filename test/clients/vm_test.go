@@ -34,6 +34,8 @@ func (s *suite) vm(t *testing.T) {
 	s.expect(t, "Succeeded", "provisioningState", "vm", "extension", "show", "-g", "web", "--vm-name", name, "-n", "CustomScript")
 	s.az.Run(t, "vm", "extension", "delete", "-g", "web", "--vm-name", name, "-n", "CustomScript")
 
+	s.token(t, name, inside)
+
 	s.az.Run(t, "vm", "disk", "attach", "-g", "web", "--vm-name", name, "--name", "data", "--new", "--size-gb", "1", "--lun", "3")
 	if got := inside(`lsblk -bdno SERIAL,SIZE | awk '$1 == "lun3" {print $2}'`); got != "1073741824" {
 		t.Errorf("the attached disk has %q bytes", got)

@@ -227,7 +227,7 @@ func (s *service) listByLocation(ctx context.Context, c *provider.Call) (*provid
 	here := slices.DeleteFunc(all, func(vm json.RawMessage) bool {
 		return arm.NormalLocation(arm.GetString(vm, "location")) != arm.NormalLocation(c.Vars["location"])
 	})
-	return provider.JSON(http.StatusOK, map[string]any{"value": slices.Concat([]json.RawMessage{}, here)})
+	return provider.Page(c, here)
 }
 
 func (s *service) listSizes(_ context.Context, c *provider.Call) (*provider.Response, error) {

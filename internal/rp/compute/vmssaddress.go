@@ -2,7 +2,6 @@ package compute
 
 import (
 	"context"
-	"net/http"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
@@ -36,7 +35,7 @@ func publicAddresses(ctx context.Context, c *provider.Call) (*provider.Response,
 			}
 		}
 	}
-	return provider.JSON(http.StatusOK, map[string]any{"value": value})
+	return provider.Page(c, value)
 }
 
 // publicAddressOf is nil for an interface that was asked for without one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -104,5 +103,5 @@ func (s *service) setsByLocation(ctx context.Context, c *provider.Call) (*provid
 	here := slices.DeleteFunc(all, func(set json.RawMessage) bool {
 		return arm.NormalLocation(arm.GetString(set, "location")) != arm.NormalLocation(c.Vars["location"])
 	})
-	return provider.JSON(http.StatusOK, map[string]any{"value": slices.Concat([]json.RawMessage{}, here)})
+	return provider.Page(c, here)
 }

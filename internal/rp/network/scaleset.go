@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
@@ -42,5 +41,5 @@ func listOfScaleSet(ctx context.Context, c *provider.Call) (*provider.Response, 
 	for _, d := range all {
 		value = append(value, d.Body)
 	}
-	return provider.JSON(http.StatusOK, map[string]any{"value": value})
+	return provider.Page(c, value)
 }

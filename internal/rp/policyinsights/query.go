@@ -18,6 +18,7 @@ type handler = func(ctx context.Context, c *provider.Call) (*provider.Response, 
 // query is what a client asks of a list of records.
 type query struct {
 	filter   predicate
+	filtered bool // $filter was given
 	orderBy  []ordering
 	selected []string // nil: all
 	top      int
@@ -46,7 +47,7 @@ func readQuery(q url.Values, now time.Time, known func(string) bool) (*query, er
 		}
 		return ""
 	}
-	out := &query{top: maxTop, details: strings.Contains(strings.ToLower(get("$expand")), "policyevaluationdetails")}
+	out := &query{top: maxTop, filtered: get("$filter") != "", details: strings.Contains(strings.ToLower(get("$expand")), "policyevaluationdetails")}
 	var err error
 	if out.filter, err = parseFilter(get("$filter"), known); err != nil {
 		return nil, err

@@ -43,20 +43,22 @@ func (t *tally) see(s compliance.State) {
 	}
 }
 
-func (t *tally) flush() {
+// flush adds the current resource, which stands for n.
+func (t *tally) flush(n int) {
 	if t.worst == "" {
 		return
 	}
 	if t.resources == nil {
 		t.resources = map[compliance.State]int{}
 	}
-	t.resources[t.worst]++
+	t.resources[t.worst] += n
 	t.worst = ""
 }
 
 // summary collects rows.
 type summary struct {
 	current  string // the resource that rows are about
+	alike    int    // how many resources it stands for
 	touched  []*tally
 	overall  tally
 	policies map[*assignment.Unit]*tally
@@ -72,7 +74,7 @@ func newSummary() *summary {
 func (s *summary) add(r compliance.Row) {
 	if r.Resource != s.current {
 		s.flush()
-		s.current = r.Resource
+		s.current, s.alike = r.Resource, 1
 	}
 	a := r.Unit.Assignment
 	if s.assigned[a] == nil {
@@ -95,9 +97,21 @@ func (s *summary) add(r compliance.Row) {
 	}
 }
 
+// addAlike adds the rows of a resource that stands for several.
+func (s *summary) addAlike(rows []compliance.Row, resources int, t target) {
+	s.flush()
+	s.current = "" // the next one is another, whatever it is called
+	for _, r := range rows {
+		if t.keeps(r.Unit) {
+			s.add(r)
+			s.alike = resources
+		}
+	}
+}
+
 func (s *summary) flush() {
 	for _, t := range s.touched {
-		t.flush()
+		t.flush(s.alike)
 	}
 	s.touched = s.touched[:0]
 }
@@ -155,12 +169,16 @@ func (cfg Config) summarize(ctx context.Context, c *provider.Call) (*provider.Re
 		return nil, err
 	}
 	v, t, s := &view{ctx: ctx, call: c, reader: reader, tags: map[string]string{}}, targetOf(c.Scope), newSummary()
-	err = reader.Rows(ctx, t.scope, func(r compliance.Row) bool {
-		if t.keeps(r.Unit) && q.filter(func(name string) any { return v.get(r, name) }) {
-			s.add(r)
-		}
-		return true
-	})
+	if q.filtered {
+		err = reader.Rows(ctx, t.scope, func(r compliance.Row) bool {
+			if t.keeps(r.Unit) && q.filter(func(name string) any { return v.get(r, name) }) {
+				s.add(r)
+			}
+			return true
+		})
+	} else {
+		err = reader.Counts(ctx, t.scope, func(rows []compliance.Row, resources int) { s.addAlike(rows, resources, t) })
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -178,6 +196,7 @@ func (s *summary) object(set *assignment.Set, t target, top int, now time.Time) 
 			s.order = append(s.order, a)
 		}
 	}
+	slices.SortFunc(s.order, func(a, b *assignment.Assignment) int { return strings.Compare(a.ID.Key(), b.ID.Key()) })
 	var units []*assignment.Unit
 	for _, a := range s.order {
 		units = append(units, a.Units...)

@@ -12,12 +12,8 @@ import (
 	"hallmark.dev/hallmark/internal/store"
 )
 
-type list struct {
-	Value []any `json:"value"`
-}
-
 func nothing(context.Context, *provider.Call) (*provider.Response, error) {
-	return provider.JSON(200, list{Value: []any{}})
+	return provider.JSON(200, map[string]any{"value": []any{}})
 }
 
 // listDefinitions lists the roles that can be assigned at the scope; with
@@ -31,16 +27,16 @@ func (cfg Config) listDefinitions(ctx context.Context, c *provider.Call) (*provi
 	if err != nil {
 		return nil, err
 	}
-	out := list{Value: []any{}}
+	var out []any
 	all := set.Definitions()
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		d := all[id]
 		if !f.definition(d) || !set.AssignableAt(d, c.Scope) && !(f.andBelow && assignableBelow(set, d, c.Scope)) {
 			continue
 		}
-		out.Value = append(out.Value, map[string]any{"id": access.DefinitionAt(c.Scope, id), "type": access.TypeDefinition, "name": id, "properties": d})
+		out = append(out, map[string]any{"id": access.DefinitionAt(c.Scope, id), "type": access.TypeDefinition, "name": id, "properties": d})
 	}
-	return provider.JSON(200, out)
+	return provider.Page(c, out)
 }
 
 func (f filter) definition(d access.Definition) bool {
@@ -73,7 +69,7 @@ func (cfg Config) listAssignments(ctx context.Context, c *provider.Call) (*provi
 		return nil, err
 	}
 	here := c.Allowed(readAssignments, c.Scope)
-	out := list{Value: []any{}}
+	var out []any
 	for _, d := range docs {
 		g, err := access.ReadGrant(d.Body)
 		if err != nil {
@@ -85,10 +81,10 @@ func (cfg Config) listAssignments(ctx context.Context, c *provider.Call) (*provi
 			if err != nil {
 				return nil, err
 			}
-			out.Value = append(out.Value, body)
+			out = append(out, body)
 		}
 	}
-	return provider.JSON(200, out)
+	return provider.Page(c, out)
 }
 
 const readAssignments = string(access.TypeAssignment) + "/read"
