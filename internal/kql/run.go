@@ -41,6 +41,9 @@ func (p *Plan) Run(source Source, o Options) (*Result, error) {
 	if sort := p.last.sorted(); sort != nil && (sort.limit < 0 || sort.limit > o.Skip+o.Top) {
 		page.counted = p.sortedPage(e, sort, page, o.Skip+o.Top)
 	} else {
+		if t, ok := p.last.in.(*tableInput); ok {
+			t.page = Extent{o.Skip, o.Skip + o.Top}
+		}
 		p.last.run(e, page.add)
 	}
 	if e.err != nil {

@@ -93,6 +93,8 @@ type tableInput struct {
 	need  needs
 	// everything is set if whoever gets the rows uses all columns in need of each.
 	everything bool
+	// page is which rows are shown, and not only counted; zero: all, or others.
+	page Extent
 }
 
 func (t *tableInput) require(n needs) { t.need = n }
@@ -103,7 +105,11 @@ func (t *tableInput) want() Want {
 	w := Want{Columns: make([]bool, len(t.table.Columns)), Filter: filterOf(t.table, t.seg)}
 	for i := range t.need {
 		w.Columns[i] = true
-		if t.table.Columns[i].Member != "" && (t.everything || t.seg.needs[i]) {
+		if t.table.Columns[i].Member == "" {
+			continue
+		}
+		w.Page = t.page
+		if t.everything || t.seg.needs[i] {
 			w.Bodies = true
 		}
 	}

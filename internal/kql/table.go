@@ -44,12 +44,20 @@ type Record struct {
 type Want struct {
 	// Bodies is set if most rows need their bodies.
 	Bodies bool
+	// Page is the rows that are shown, if most others are only counted: theirs are the
+	// bodies that are needed although Bodies is not set. It is a guess: conditions that
+	// the source knows nothing of may leave rows out.
+	Page Extent
 	// Columns are the text columns, by their place in the table, that are needed at all.
 	Columns []bool
 	// Filter is what every row that counts satisfies. It is a help: a source may give
 	// more rows.
 	Filter Filter
 }
+
+// Extent is rows by their place among those that a source gives: From up to, but not
+// including, To.
+type Extent struct{ From, To int }
 
 // Filter is restrictions that all hold. Values are as written in the query.
 type Filter []Restriction

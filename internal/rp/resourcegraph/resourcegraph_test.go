@@ -130,6 +130,42 @@ func TestTablesShowWhatThereIs(t *testing.T) {
 	})
 }
 
+// TestPagesAreCutOfTheWhole asks for all columns: the rows of the page are read with
+// their bodies, those before and behind without.
+func TestPagesAreCutOfTheWhole(t *testing.T) {
+	stores(t, func(t *testing.T, s *providertest.Server) {
+		page := func(query string, skip, top int) (rows []string, total int) {
+			status, _, body := s.Do(t, "POST", "/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01", map[string]any{"query": query, "options": map[string]any{"$skip": skip, "$top": top}})
+			var a struct {
+				TotalRecords int
+				Data         []json.RawMessage
+			}
+			if err := json.Unmarshal(body, &a); err != nil || status != 200 {
+				t.Fatalf("%d, %v: %s", status, err, body)
+			}
+			for _, d := range a.Data {
+				rows = append(rows, string(d))
+			}
+			return rows, a.TotalRecords
+		}
+		for query, want := range map[string]int{"Resources": 4, "Resources | where name startswith 'web'": 2, "Resources | union ResourceContainers": 7,
+			"Resources | where type =~ 'microsoft.network/virtualnetworks'": 1} {
+			whole, _ := page(query, 0, 1000)
+			if len(whole) != want || strings.Contains(strings.Join(whole, ""), `"properties":null`) {
+				t.Fatalf("%s: %d rows: %s", query, len(whole), whole)
+			}
+			for skip := range want + 1 {
+				for top := 1; top <= want+1; top++ {
+					rows, total := page(query, skip, top)
+					if diff := cmp.Diff(strings.Join(whole[skip:min(skip+top, want)], "\n"), strings.Join(rows, "\n")); diff != "" || total != want {
+						t.Errorf("%s, %d from %d, %d in all (-want +got)\n%s", query, top, skip, total, diff)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestPolicyStatesFollowTheEngine(t *testing.T) {
 	s := estate(t, mem.New())
 	def := subscription + "/providers/Microsoft.Authorization/policyDefinitions/sizes"

@@ -39,7 +39,7 @@ func (s *source) documents(t *kql.Table, want kql.Want, f func(*kql.Record) erro
 		if err != nil || len(queries) == 0 {
 			return err
 		}
-		p := startReading(s.ctx, tx, queries, want.Bodies)
+		p := startReading(s.ctx, tx, queries, want)
 		defer p.stop()
 		r := newReading(s, t, tx)
 		for b := range p.full {

@@ -74,6 +74,18 @@ func BenchmarkStore(b *testing.B) {
 			}
 		}
 	})
+	b.Run("scan", func(b *testing.B) {
+		defer processor(b)()
+		for b.Loop() {
+			n := 0
+			err := s.View(b.Context(), func(tx store.ReadTx) error {
+				return store.Scan(tx, store.Query{Type: "Microsoft.Compute/virtualMachines"}, false, func(*store.Head) error { n++; return nil })
+			})
+			if n != resources || err != nil {
+				b.Fatal(n, err)
+			}
+		}
+	})
 	for name, q := range map[string]store.Query{
 		"list100-type":  {Type: "Microsoft.Compute/virtualMachines", Limit: 100, After: resource(50_100).ID},
 		"list100-next":  {Type: "Microsoft.Compute/virtualMachines", Prefix: "/subscriptions/s/", After: resource(50_100).ID, Limit: 100},
