@@ -1,7 +1,6 @@
 package assignment
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,29 +42,40 @@ type World struct {
 	around   around                 // what the rules' functions are told in one group
 	utcNow   value.Value
 	lists    map[store.Query]*found
-	runs     map[arm.Type][]*store.Document // behind From and To
-	near     near                           // what hangs on the resource that was asked about last
+	runs     map[arm.Type][]*looked // behind From and To
+	near     near                   // what hangs on the resource that was asked about last
 	parsed   map[string]*policy.Resource
 
 	subjects, hung value.Parser // where OneByOne
 }
 
+// looked is what is kept of a document that was looked up, of which there may be many.
+type looked struct {
+	id, key, body string
+	typ           arm.Type
+}
+
+func look(h *store.Head) *looked {
+	id := string(h.ID)
+	return &looked{id: id, key: strings.ToLower(id), typ: h.Type, body: string(h.Body)}
+}
+
 // found are documents that were looked up, to be asked for by name again and again.
 type found struct {
-	docs   []*store.Document
-	byName map[string][]*store.Document // last segments of keys
+	docs   []*looked
+	byName map[string][]*looked // last segments of keys
 }
 
 // named are those that may have a name, which may be with its parents' or without; all
 // for no name.
-func (f *found) named(name string) []*store.Document {
+func (f *found) named(name string) []*looked {
 	if name == "" || len(f.docs) < 4 {
 		return f.docs
 	}
 	if f.byName == nil {
-		f.byName = make(map[string][]*store.Document, len(f.docs))
+		f.byName = make(map[string][]*looked, len(f.docs))
 		for _, d := range f.docs {
-			last := d.Key[strings.LastIndexByte(d.Key, '/')+1:]
+			last := d.key[strings.LastIndexByte(d.key, '/')+1:]
 			f.byName[last] = append(f.byName[last], d)
 		}
 	}
@@ -103,7 +113,7 @@ func (w *World) Subject(d *store.Document, apiVersion string) (*Subject, error) 
 }
 
 func (w *World) subject(d *store.Document, apiVersion string, parser *value.Parser) (*Subject, error) {
-	resource, err := w.resource(d, apiVersion, parser)
+	resource, err := w.resource(&looked{id: d.ID, typ: d.Type, body: string(d.Body)}, apiVersion, parser)
 	if err != nil {
 		return nil, err
 	}
@@ -114,27 +124,27 @@ func (w *World) subject(d *store.Document, apiVersion string, parser *value.Pars
 	return s, nil
 }
 
-func (w *World) resource(d *store.Document, apiVersion string, parser *value.Parser) (*policy.Resource, error) {
-	root, err := parser.Parse(string(d.Body))
+func (w *World) resource(d *looked, apiVersion string, parser *value.Parser) (*policy.Resource, error) {
+	root, err := parser.Parse(d.body)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", d.ID, err)
+		return nil, fmt.Errorf("reading %s: %w", d.id, err)
 	}
 	return policy.NewResource(identified(root, d), apiVersion), nil
 }
 
 // identified is a document with what a request's body does not have yet, and under
 // the type's name that policies have. What is stored is complete: it stays as it is.
-func identified(root value.Value, d *store.Document) value.Value {
+func identified(root value.Value, d *looked) value.Value {
 	changed := false
 	set := func(name, v string) { root, changed = root.With(name, value.FromString(v)), true }
-	if typ := policyType(d.Type); !strings.EqualFold(root.Find(keyType).Str(), typ) {
+	if typ := policyType(d.typ); !strings.EqualFold(root.Find(keyType).Str(), typ) {
 		set("type", typ)
 	}
 	if root.Find(keyID).IsNothing() {
-		set("id", d.ID)
+		set("id", d.id)
 	}
 	if root.Find(keyName).IsNothing() {
-		set("name", d.ID[strings.LastIndexByte(d.ID, '/')+1:])
+		set("name", d.id[strings.LastIndexByte(d.id, '/')+1:])
 	}
 	if changed {
 		return root.AsResource()
@@ -338,24 +348,24 @@ func (r related) list(typ arm.Type, q policy.Query) (*found, error) {
 
 // parse prepares a related resource, once for each state, or once for each resource
 // that it hangs on.
-func (w *World) parse(d *store.Document) (*policy.Resource, error) {
+func (w *World) parse(d *looked) (*policy.Resource, error) {
 	if w.parsed == nil {
 		w.parsed = map[string]*policy.Resource{}
 	}
 	known, parser := w.parsed, &value.Parser{Folded: true}
-	if w.near.key != "" && strings.HasPrefix(d.Key, w.near.key) {
+	if w.near.key != "" && strings.HasPrefix(d.key, w.near.key) {
 		if known = w.near.parsed; w.OneByOne {
 			parser = &w.hung
 		}
 	}
-	if p, ok := known[d.Key]; ok {
+	if p, ok := known[d.key]; ok {
 		return p, nil
 	}
 	p, err := w.resource(d, "", parser)
 	if err != nil {
 		return nil, err
 	}
-	known[d.Key] = p
+	known[d.key] = p
 	return p, nil
 }
 
@@ -364,7 +374,7 @@ func (w *World) list(q store.Query) (*found, error) {
 	if f, ok := w.lists[q]; ok {
 		return f, nil
 	}
-	docs, err := w.Tx.List(q)
+	docs, err := w.scan(q)
 	if err != nil {
 		return nil, err
 	}
@@ -374,6 +384,14 @@ func (w *World) list(q store.Query) (*found, error) {
 	f := &found{docs: docs}
 	w.lists[q] = f
 	return f, nil
+}
+
+func (w *World) scan(q store.Query) (docs []*looked, err error) {
+	err = store.Scan(w.Tx, q, true, func(h *store.Head) error {
+		docs = append(docs, look(h))
+		return nil
+	})
+	return docs, err
 }
 
 // near is what hangs on one resource, by type as it was asked for.
@@ -402,18 +420,18 @@ func (w *World) hanging(typ arm.Type, key string) (*found, error) {
 	return f, err
 }
 
-func (w *World) lookHanging(typ arm.Type, key string) ([]*store.Document, error) {
+func (w *World) lookHanging(typ arm.Type, key string) ([]*looked, error) {
 	typ = arm.Type(typ.Key())
 	if key < w.From || key > w.To {
-		return w.Tx.List(store.Query{Type: typ, Prefix: key + "/"})
+		return w.scan(store.Query{Type: typ, Prefix: key + "/"})
 	}
 	run, err := w.run(typ)
 	if err != nil {
 		return nil, err
 	}
-	from, _ := slices.BinarySearchFunc(run, key+"/", func(d *store.Document, k string) int { return strings.Compare(d.Key, k) })
+	from, _ := slices.BinarySearchFunc(run, key+"/", func(d *looked, k string) int { return strings.Compare(d.key, k) })
 	to := from
-	for to < len(run) && strings.HasPrefix(run[to].Key, key+"/") {
+	for to < len(run) && strings.HasPrefix(run[to].key, key+"/") {
 		to++
 	}
 	return run[from:to], nil
@@ -421,27 +439,26 @@ func (w *World) lookHanging(typ arm.Type, key string) ([]*store.Document, error)
 
 // run are the documents of a type on or below any of the run's documents: keys sort
 // what hangs on a resource right behind it.
-func (w *World) run(typ arm.Type) ([]*store.Document, error) {
+func (w *World) run(typ arm.Type) ([]*looked, error) {
 	if docs, ok := w.runs[typ]; ok {
 		return docs, nil
 	}
 	end := w.To + "0" // the first text behind everything that starts with To and a slash
-	var all []*store.Document
+	var all []*looked
 	enough := errors.New("enough")
 	err := store.Scan(w.Tx, store.Query{Type: typ, After: w.From}, true, func(h *store.Head) error {
-		id := string(h.ID)
-		key := strings.ToLower(id)
-		if key >= end {
+		d := look(h)
+		if d.key >= end {
 			return enough
 		}
-		all = append(all, &store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: bytes.Clone(h.Body)})
+		all = append(all, d)
 		return nil
 	})
 	if err != nil && err != enough { //nolint:errorlint // it is this one, not one of the store's
 		return nil, err
 	}
 	if w.runs == nil {
-		w.runs = map[arm.Type][]*store.Document{}
+		w.runs = map[arm.Type][]*looked{}
 	}
 	w.runs[typ] = all
 	return all, nil
@@ -450,15 +467,15 @@ func (w *World) run(typ arm.Type) ([]*store.Document, error) {
 // named reports whether a document has the name and kind that a query asks for; a
 // child may be named with its parents or without. An estate's scan asks this for every
 // policy and everything that hangs on a resource: the id is parsed only if it must be.
-func named(d *store.Document, q policy.Query) bool {
+func named(d *looked, q policy.Query) bool {
 	switch {
 	case q.Name == "":
 	case strings.Contains(q.Name, "/"):
-		if id := d.ARMID(); !strings.EqualFold(q.Name, strings.Join(id.Names(), "/")) {
+		if id, err := arm.ParseID(d.id); err != nil || !strings.EqualFold(q.Name, strings.Join(id.Names(), "/")) {
 			return false
 		}
-	case !strings.EqualFold(q.Name, d.Key[strings.LastIndexByte(d.Key, '/')+1:]):
+	case !strings.EqualFold(q.Name, d.key[strings.LastIndexByte(d.key, '/')+1:]):
 		return false
 	}
-	return q.Kind == "" || strings.EqualFold(arm.GetString(d.Body, "kind"), q.Kind)
+	return q.Kind == "" || strings.EqualFold(arm.GetString([]byte(d.body), "kind"), q.Kind)
 }
