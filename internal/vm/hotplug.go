@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,10 +25,7 @@ const (
 )
 
 // dataNode names a data disk's block node after its file; QEMU allows 31 characters.
-func dataNode(path string) string {
-	sum := sha256.Sum256([]byte(path))
-	return fmt.Sprintf("%s%x", dataPrefix, sum[:12])
-}
+func dataNode(path string) string { return dataPrefix + hashOf(path) }
 
 func dataDevice(lun int) string { return devicePrefix + strconv.Itoa(lun) }
 
@@ -94,13 +90,14 @@ func (s *session) dataDisks() (map[string]string, error) {
 	if err := s.execute("query-block", nil, &blocks); err != nil {
 		return nil, err
 	}
+	nodes, err := s.nodes()
 	plugged := map[string]string{}
 	for _, b := range blocks {
 		if _, err := strconv.Atoi(strings.TrimPrefix(b.Device, devicePrefix)); err == nil && strings.HasPrefix(b.Device, devicePrefix) {
-			plugged[b.Device] = b.Inserted.Node
+			plugged[b.Device] = underneath(b.Inserted.Node, nodes)
 		}
 	}
-	return plugged, nil
+	return plugged, err
 }
 
 // wanted are the configured data disks by device.
@@ -125,21 +122,23 @@ func (m *Machine) unplug(ctx context.Context, s *session, plugged map[string]str
 		}
 		delete(plugged, device)
 	}
-	var nodes []struct {
-		Name string `json:"node-name"`
-	}
-	if err := s.execute("query-named-block-nodes", map[string]bool{"flat": true}, &nodes); err != nil {
+	nodes, err := s.nodes()
+	if err != nil {
 		return err
 	}
 	used := map[string]bool{}
 	for _, node := range plugged {
 		used[node] = true
 	}
-	for _, n := range nodes {
-		if !strings.HasPrefix(n.Name, dataPrefix) || used[n.Name] {
+	for _, name := range nodes {
+		if !strings.HasPrefix(name, dataPrefix) || used[name] {
 			continue
 		}
-		if err := s.removeNode(ctx, n.Name); err != nil {
+		copies := copyPrefix + strings.TrimPrefix(name, dataPrefix) + "-" // of a disk that goes end with it
+		if err := s.cancelCopies(copies); err != nil {
+			return err
+		}
+		if err := s.removeNode(ctx, name); err != nil {
 			return err
 		}
 	}

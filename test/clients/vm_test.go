@@ -48,7 +48,27 @@ func (s *suite) vm(t *testing.T) {
 	s.expect(t, "shot", "[].name", "snapshot", "list", "-g", "web")
 	s.az.Run(t, "snapshot", "delete", "-g", "web", "-n", "shot")
 	s.az.Run(t, "disk", "delete", "-g", "web", "-n", "data", "--yes")
+	s.snapshotWhileRunning(t, name, inside)
 	s.power(t, name, of)
+}
+
+// snapshotWhileRunning takes the system disk as it is while the machine writes to it, and
+// has the machine look into the copy.
+func (s *suite) snapshotWhileRunning(t *testing.T, name string, inside func(string) string) {
+	inside("echo before | sudo tee /etc/moment; sync")
+	system := s.az.Query(t, "storageProfile.osDisk.managedDisk.id", "vm", "show", "-g", "web", "-n", name)
+	s.expect(t, "Succeeded", "provisioningState", "snapshot", "create", "-g", "web", "-n", "live", "--source", system)
+	inside("echo after | sudo tee /etc/moment; sync")
+	s.az.Run(t, "disk", "create", "-g", "web", "-n", "past", "--source", "live")
+	s.az.Run(t, "vm", "disk", "attach", "-g", "web", "--vm-name", name, "--name", "past", "--lun", "5")
+	looked := inside(`for p in $(lsblk -rno PATH /dev/$(lsblk -dno NAME,SERIAL | awk '$2 == "lun5" {print $1}')); do
+  sudo mount -o ro,noload $p /mnt 2>/dev/null && { cat /mnt/etc/moment 2>/dev/null; sudo umount /mnt; }; done; cat /etc/moment`)
+	if strings.Join(strings.Fields(looked), " ") != "before after" {
+		t.Errorf("the copy and the machine have %q", looked)
+	}
+	s.az.Run(t, "vm", "disk", "detach", "-g", "web", "--vm-name", name, "--name", "past")
+	s.az.Run(t, "disk", "delete", "-g", "web", "-n", "past", "--yes")
+	s.az.Run(t, "snapshot", "delete", "-g", "web", "-n", "live")
 }
 
 func (s *suite) power(t *testing.T, name string, of func(string, ...string) []string) {

@@ -2,6 +2,7 @@ package compute_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -159,19 +160,62 @@ func TestDisksAndSnapshots(t *testing.T) {
 	refused(id(compute.TypeSnapshot, "bad"), `{"location":"local","properties":{"creationData":{"createOption":"Empty"}}}`, "InvalidParameter")
 }
 
-// A disk that its machine writes to is not copied: the copy would be torn.
-func TestRunningDiskIsNotCopied(t *testing.T) {
-	r := fresh(t)
-	vm := r.mustCreate("web-1", machine(r.publish("1.0.0", "").String()))
+// snapshot makes one of a disk through the SDK.
+func (r *rig) snapshot(name string, disk *string) error {
+	r.t.Helper()
 	c, err := armcompute.NewSnapshotsClient(providertest.Subscription, r.Credential, r.Options)
 	if err != nil {
+		r.t.Fatal(err)
+	}
+	p, err := c.BeginCreateOrUpdate(r.t.Context(), providertest.ResourceGroup, name, armcompute.Snapshot{Location: to.Ptr("local"), Properties: &armcompute.SnapshotProperties{
+		CreationData: &armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionCopy), SourceResourceID: disk}}}, nil)
+	_, err = wait(r.t, p, err)
+	return err
+}
+
+// A disk that its machine writes to is copied as it is at one moment, and no copy stays
+// that was only for that; an image is not made of such a disk.
+func TestDiskOfARunningMachine(t *testing.T) {
+	r := fresh(t)
+	vm := r.mustCreate("web-1", machine(r.publish("1.0.0", "").String()))
+	disk := vm.Properties.StorageProfile.OSDisk.ManagedDisk.ID
+	state := func(copies, volumes int) {
+		t.Helper()
+		r.w.locked(func() {
+			if len(r.w.copied) != copies || len(r.w.volumes) != volumes {
+				t.Errorf("%d copies while the machine ran, %d volumes; want %d, %d", len(r.w.copied), len(r.w.volumes), copies, volumes)
+			}
+		})
+	}
+	if err := r.snapshot("one", disk); err != nil {
 		t.Fatal(err)
 	}
-	p, err := c.BeginCreateOrUpdate(t.Context(), providertest.ResourceGroup, "snap", armcompute.Snapshot{Location: to.Ptr("local"), Properties: &armcompute.SnapshotProperties{
-		CreationData: &armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionCopy), SourceResourceID: vm.Properties.StorageProfile.OSDisk.ManagedDisk.ID}}}, nil)
-	if _, err := wait(t, p, err); code(err) != "OperationNotAllowed" {
-		t.Error(err)
+	state(1, 1)
+	r.put(id(compute.TypeDisk, "copy"), fmt.Sprintf(`{"location":"local","properties":{"creationData":{"createOption":"Copy","sourceResourceId":%q}}}`, *disk))
+	r.finish()
+	state(2, 2)
+	_, err := r.image("image", &armcompute.ImageProperties{StorageProfile: &armcompute.ImageStorageProfile{OSDisk: &armcompute.ImageOSDisk{
+		OSType: to.Ptr(armcompute.OperatingSystemTypesLinux), OSState: to.Ptr(armcompute.OperatingSystemStateTypesGeneralized), ManagedDisk: &armcompute.SubResource{ID: disk}}}})
+	if code(err) != "OperationNotAllowed" {
+		t.Errorf("an image: %v", err)
 	}
+	r.w.locked(func() { r.w.broken["Machines.CopyDisk"] = errors.New("no space left on device") })
+	if err := r.snapshot("two", disk); code(err) != "InternalOperationError" {
+		t.Errorf("when copying fails: %v", err)
+	}
+	state(2, 2)
+	r.w.locked(func() { r.w.free = 1 << 20 })
+	if err := r.snapshot("three", disk); code(err) != "AllocationFailed" {
+		t.Errorf("without room: %v", err)
+	}
+	r.w.locked(func() {
+		r.w.free, r.w.lies = 1<<40, true
+		r.w.copying = func() { clear(r.w.machines) }
+	})
+	if err := r.snapshot("four", disk); err != nil {
+		t.Errorf("when the machine stops meanwhile: %v", err)
+	}
+	state(3, 2)
 }
 
 // The marketplace as the SDK walks it: bare arrays.

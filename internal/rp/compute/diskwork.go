@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"hallmark.dev/hallmark/internal/arm"
 	"hallmark.dev/hallmark/internal/provider"
 	"hallmark.dev/hallmark/internal/store"
@@ -115,7 +117,7 @@ func (s *service) withBacking(ctx context.Context, w *provider.Work, from source
 	case from.Platform != nil:
 		path, err = s.assemble(ctx, w, *from.Platform)
 	case from.Disk != "":
-		path, err = s.quietDisk(ctx, w, from.Disk)
+		return s.withDisk(ctx, w, from.Disk, do)
 	case from.Blob != "":
 		path, err = s.Artifacts.Resolve(ctx, from.Blob)
 	}
@@ -144,32 +146,76 @@ func (s *service) assemble(ctx context.Context, w *provider.Work, p PlatformImag
 	return path, nil
 }
 
-// quietDisk is another disk's file, if nothing writes to it now.
-func (s *service) quietDisk(ctx context.Context, w *provider.Work, id string) (string, error) {
+// withDisk calls do with a file that has another disk's bytes: its own, or, while a
+// running machine writes to that, a copy from one moment. An image is not made of such:
+// it would have been taken from a system in the midst of its work.
+func (s *service) withDisk(ctx context.Context, w *provider.Work, id string, do func(path string) error) error {
+	file, owner, machine, err := s.writtenBy(ctx, w.Store, id)
+	if err != nil {
+		return err
+	}
+	if machine == "" {
+		return do(file)
+	}
+	if w.Doc.Type.Equal(TypeImage) {
+		return arm.Conflict("OperationNotAllowed", id, "Disk %s is in use by the running machine %s. Stop the machine and generalize it first: an image is made of a system that has been shut down.", id, owner)
+	}
+	copied := uuid.NewString()
+	defer s.dropCopy(ctx, w, copied)
+	err = s.copyLive(ctx, w, machine, file, copied)
+	switch {
+	case err == nil:
+		return do(s.Volumes.File(copied))
+	case ctx.Err() == nil && !s.Machines.Running(machine):
+		return do(file) // it has stopped meanwhile: nothing writes any more
+	}
+	return err
+}
+
+// copyLive copies a disk that a running machine has into a volume that no document names: if
+// this process is killed, the sweep at the next start removes it.
+func (s *service) copyLive(ctx context.Context, w *provider.Work, machine, file, volume string) error {
+	size, err := s.Volumes.Size(ctx, file)
+	if err != nil {
+		return fmt.Errorf("measuring the disk: %w", err)
+	}
+	if err := s.room(ctx, w, size); err != nil {
+		return err
+	}
+	err = s.Volumes.Fill(ctx, volume, size, func(target string) error { return s.Machines.CopyDisk(ctx, machine, file, target) })
+	if err != nil {
+		return fmt.Errorf("copying the disk while its machine runs: %w", err)
+	}
+	return nil
+}
+
+func (s *service) dropCopy(ctx context.Context, w *provider.Work, volume string) {
+	if err := s.Volumes.Remove(context.WithoutCancel(ctx), volume); err != nil {
+		s.Log.WarnContext(ctx, "a temporary copy of a disk stays until the next start", "of", w.Doc.ID, "volume", volume, "error", err)
+	}
+}
+
+// writtenBy is another disk's file, and the machine that runs and has it; "" for none.
+func (s *service) writtenBy(ctx context.Context, st store.Store, id string) (file, owner, machine string, err error) {
 	parsed, err := arm.ParseID(id)
 	if err != nil {
-		return "", err
+		return "", "", "", err
 	}
-	d, err := store.Get(ctx, w.Store, parsed.Key())
+	d, err := store.Get(ctx, st, parsed.Key())
 	if errors.Is(err, store.ErrNotFound) {
-		return "", arm.NotFound(parsed)
+		return "", "", "", arm.NotFound(parsed)
 	}
 	if err != nil {
-		return "", err
+		return "", "", "", err
 	}
 	b, p := readDisk(d)
 	if !p.Made {
-		return "", arm.Conflict("OperationNotAllowed", id, "Disk %s is not ready: its provisioning state is %s.", id, d.State())
+		return "", "", "", arm.Conflict("OperationNotAllowed", id, "Disk %s is not ready: its provisioning state is %s.", id, d.State())
 	}
-	if owner := b.ManagedBy; owner != "" && s.ownerRuns(ctx, w.Store, owner) {
-		return "", arm.Conflict("OperationNotAllowed", id, "Disk %s is in use by the running machine %s. Stop or deallocate the machine first: its disk cannot be copied while it writes.", id, owner)
+	if name, runs := s.runningOwner(ctx, st, b.ManagedBy); runs {
+		machine = name
 	}
-	return s.Volumes.File(p.Volume), nil
-}
-
-func (s *service) ownerRuns(ctx context.Context, st store.Store, vm string) bool {
-	_, runs := s.runningOwner(ctx, st, vm)
-	return runs
+	return s.Volumes.File(p.Volume), b.ManagedBy, machine, nil
 }
 
 // runningOwner is the machine that has a disk, if it runs.
@@ -218,6 +264,16 @@ func (s *service) reserveDisk(ctx context.Context, w *provider.Work, p *diskStat
 	if p.Reserved >= size {
 		return nil
 	}
+	if err := s.room(ctx, w, size-s.Volumes.Allocated(p.Volume)); err != nil {
+		return err
+	}
+	p.Reserved = size
+	return w.Update(ctx, func(d *provider.Draft) { d.SetPrivate(p) })
+}
+
+// room refuses what the disk of the host cannot hold beside what other volumes may still
+// grow by.
+func (s *service) room(ctx context.Context, w *provider.Work, need int64) error {
 	free, err := s.Volumes.Free()
 	if err != nil {
 		return fmt.Errorf("asking for free disk space: %w", err)
@@ -232,13 +288,11 @@ func (s *service) reserveDisk(ctx context.Context, w *provider.Work, p *diskStat
 			promised += max(0, o.Reserved-s.Volumes.Allocated(o.Volume))
 		}
 	}
-	need := size - s.Volumes.Allocated(p.Volume)
 	if need > free-promised {
 		return arm.Conflict("AllocationFailed", w.Doc.ID, "Allocation failed: the disk needs %s, and %s of disk space are left (%s free, %s promised to other disks). Delete disks that nobody uses, or ask for a smaller one.",
 			inGiB(need), inGiB(max(0, free-promised)), inGiB(free), inGiB(promised))
 	}
-	p.Reserved = size
-	return w.Update(ctx, func(d *provider.Draft) { d.SetPrivate(p) })
+	return nil
 }
 
 func inGiB(bytes int64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/float64(gib)) }

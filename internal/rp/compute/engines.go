@@ -26,6 +26,9 @@ type Machines interface {
 	// Exec runs a shell script in the guest as root. ErrAgent if the guest's agent
 	// does not answer.
 	Exec(ctx context.Context, name string, script string) (Output, error)
+	// CopyDisk writes a disk that a running machine has, by its file, as it is at one moment
+	// into the qcow2 file target, which exists and is of the same size.
+	CopyDisk(ctx context.Context, name, path, target string) error
 	// Console is the end of the serial console's log, at most limit bytes.
 	Console(name string, limit int64) ([]byte, error)
 	// SetDisks makes the data disks of a machine that runs those described, while it runs. What
@@ -113,6 +116,8 @@ type Volumes interface {
 	Empty(ctx context.Context, name string, size int64) error
 	// Copy makes an independent copy of a file with its backing chain, of at least size bytes.
 	Copy(ctx context.Context, name, source string, size int64) error
+	// Fill makes a volume with what fill writes into an empty file of that size.
+	Fill(ctx context.Context, name string, size int64, fill func(file string) error) error
 	// Grow makes a volume larger.
 	Grow(ctx context.Context, name string, size int64) error
 	// Size is the virtual size of any image file in bytes.

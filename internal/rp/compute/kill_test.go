@@ -89,7 +89,28 @@ var stories = []story{
 			t.Errorf("%v %s, ran %q", err, d.State(), r.ran())
 		}
 	}},
+	{"snapshot", created, func(r *rig) error { return r.asksSnapshot("snap") }, func(t *testing.T, r *rig) {
+		wantRunning(1)(t, r)
+		d, err := store.Get(t.Context(), r.Store, id(compute.TypeSnapshot, "snap").Key())
+		if err != nil || d.State() != arm.StateSucceeded || len(r.w.volumes) != 2 {
+			t.Errorf("%v %s, %d volumes", err, d.State(), len(r.w.volumes))
+		}
+	}},
 	{"delete", created, func(r *rig) error { return r.asks("DELETE", "", nil) }, wantNothing},
+}
+
+// asksSnapshot asks for one of the machine's first disk, without waiting for it.
+func (r *rig) asksSnapshot(name string) error {
+	r.t.Helper()
+	disks, err := store.List(r.t.Context(), r.Store, store.Query{Type: compute.TypeDisk})
+	if err != nil || len(disks) == 0 {
+		r.t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"location":"local","properties":{"creationData":{"createOption":"Copy","sourceResourceId":%q}}}`, disks[0].ID)
+	if status, _, got := r.Do(r.t, "PUT", id(compute.TypeSnapshot, name).String()+computeVersion, body); status >= 300 {
+		return fmt.Errorf("%d %s", status, got)
+	}
+	return nil
 }
 
 func attached(r *rig) {

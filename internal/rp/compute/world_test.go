@@ -28,6 +28,8 @@ type world struct {
 	blobs    map[string]int64
 	started  map[string]int // how often each machine has been started
 	scripts  []string
+	copied   []string               // files of disks that were copied while their machines ran
+	copying  func()                 // happens while a disk is copied
 	jobs     map[string]compute.Job // by machine and id
 	endless  bool                   // jobs do not end
 	free     int64
@@ -166,6 +168,14 @@ func (m machines) GrowDisk(ctx context.Context, _, path string, size int64) erro
 	})
 }
 
+func (m machines) CopyDisk(_ context.Context, name, path, _ string) error {
+	return m.do("Machines.CopyDisk", func() {
+		if m.copied = append(m.copied, path); m.copying != nil {
+			m.copying()
+		}
+	})
+}
+
 // jobs are the guests' jobs; those that have been begun have ended, unless they are to run.
 type jobs struct{ *world }
 
@@ -270,6 +280,13 @@ func (v volumes) Empty(_ context.Context, name string, size int64) error {
 
 func (v volumes) Copy(_ context.Context, name, _ string, size int64) error {
 	return v.put("Copy", name, volume{size, "", size})
+}
+
+func (v volumes) Fill(_ context.Context, name string, size int64, fill func(file string) error) error {
+	if err := fill("/volumes/" + name + ".part"); err != nil {
+		return err
+	}
+	return v.put("Fill", name, volume{size, "", size})
 }
 
 func (v volumes) Grow(_ context.Context, name string, size int64) error {

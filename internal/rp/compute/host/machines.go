@@ -232,6 +232,18 @@ func (m Machines) GrowDisk(ctx context.Context, name, path string, size int64) e
 	return found.GrowDisk(ctx, path, size)
 }
 
+// CopyDisk asks QEMU, which knows what the guest writes meanwhile.
+func (m Machines) CopyDisk(ctx context.Context, name, path, target string) error {
+	found, err := m.find(name)
+	if err == nil && found == nil {
+		err = fmt.Errorf("machine %s: %w", name, fs.ErrNotExist)
+	}
+	if err != nil {
+		return err
+	}
+	return found.CopyDisk(ctx, path, target)
+}
+
 // Console reads the log's end.
 func (m Machines) Console(name string, limit int64) ([]byte, error) {
 	found, err := m.find(name)
@@ -250,8 +262,17 @@ func (m Machines) Remove(ctx context.Context, name string) error {
 	return found.Destroy(ctx)
 }
 
-// Sweep also ends processes without a folder.
+// Sweep also ends processes without a folder, and copies of disks that nobody waits for.
 func (m Machines) Sweep(ctx context.Context, keep func(name string) bool) error {
 	_, err := vm.Sweep(ctx, m.Root, func(c vm.Config) bool { return keep(c.UUID) })
+	if err != nil {
+		return err
+	}
+	kept, err := vm.List(m.Root)
+	for _, one := range kept {
+		if one.EndCopies(ctx, nil) != nil {
+			continue // one that does not answer keeps a file without a name until it stops
+		}
+	}
 	return err
 }

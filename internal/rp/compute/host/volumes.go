@@ -84,6 +84,16 @@ func (v Volumes) Copy(ctx context.Context, name, source string, size int64) erro
 	})
 }
 
+// Fill makes a volume that fill writes.
+func (v Volumes) Fill(ctx context.Context, name string, size int64, fill func(file string) error) error {
+	return v.make(name, func(temp string) error {
+		if err := disk.Create(ctx, temp, disk.QCOW2, size); err != nil {
+			return err
+		}
+		return fill(temp)
+	})
+}
+
 // Grow makes a volume larger, never smaller.
 func (v Volumes) Grow(ctx context.Context, name string, size int64) error {
 	return v.grow(ctx, v.File(name), size)
