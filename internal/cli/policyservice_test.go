@@ -216,6 +216,26 @@ func TestPolicyService(t *testing.T) {
 	}
 }
 
+// At a management group the identity gets its roles there.
+func TestPolicyAssignedToAManagementGroup(t *testing.T) {
+	s := newShell(t)
+	s.estate()
+	if err := managementgroups.EnsureRoot(t.Context(), s.server.Store, "t", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	group := "/providers/Microsoft.Management/managementGroups/prod"
+	if status, _, answer := s.server.Do(t, "PUT", group+"?api-version=2023-04-01", `{}`); status >= 300 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if status, _, answer := s.server.Do(t, "PUT", group+"/subscriptions/"+providertest.Subscription+"?api-version=2023-04-01", nil); status >= 300 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	s.run(0, "policy", "import", "golden-images", "--scope", group)
+	s.run(0, "policy", "assign", "golden-images", "--name", "golden", "--scope", group)
+	s.has(s.last.String(), "got the role 4a9ae827-6dc8-4573-8ac7-8239d42aa03f at management group prod")
+	s.has(s.run(0, "policy", "remediate", "golden", "--scope", group, "--policy", "service-model-default"), "web-1", "Succeeded")
+}
+
 // Azure's own definitions have names that tell nobody anything.
 func TestPolicyOfNamesThatNobodyChose(t *testing.T) {
 	s := newShell(t)

@@ -322,3 +322,21 @@ func TestDeployAfterProvisioning(t *testing.T) {
 		})
 	}
 }
+
+func TestModifyKilledAnywhere(t *testing.T) {
+	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
+	killEverywhere(t, "Microsoft.PolicyInsights/remediations", func(t *testing.T, s *providertest.Server) string {
+		do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+		assign(t, s, "owner", modifyRule, withIdentity)
+		query(t, s, subscription(), latest) // evaluates
+		do(t, s, "PUT", id, `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/owner"}}`, 201)
+		return strings.ToLower(id)
+	}, func(t *testing.T, s *providertest.Server) {
+		eventually(t, "the remediation succeeds", func() bool {
+			return arm.GetString(do(t, s, "GET", id, "", 200), "properties.provisioningState") == "Succeeded"
+		})
+		if a := do(t, s, "GET", vm("a"), "", 200); arm.GetString(a, "tags.owner") != "nobody" {
+			t.Errorf("%s", a)
+		}
+	})
+}

@@ -18,6 +18,7 @@ import (
 	"hallmark.dev/hallmark/internal/rp/managedidentity"
 	"hallmark.dev/hallmark/internal/rp/policyinsights"
 	"hallmark.dev/hallmark/internal/secret"
+	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/store/mem"
 )
 
@@ -112,6 +113,41 @@ func TestModifyActsAsTheAssignmentsIdentity(t *testing.T) {
 				t.Errorf("after: %+v", got.Results)
 			}
 		})
+	}
+}
+
+// A resource that is being changed by somebody else is put right after that.
+func TestModifyWaitsForOthers(t *testing.T) {
+	s := start(t)
+	do(t, s, "PUT", vm("a"), `{"location":"local"}`, 201)
+	operations := func(all ...string) {
+		t.Helper()
+		err := s.Store.Update(t.Context(), func(tx store.Tx) error {
+			d, err := tx.Get(vm("a"))
+			if err != nil {
+				return err
+			}
+			d.Operations = all
+			return tx.Put(d, d.Revision)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	operations("somebody-changes-it")
+	assign(t, s, "rule", sizeModifyRule, withIdentity)
+	id := subscription() + "/providers/Microsoft.PolicyInsights/remediations/r"
+	state := func() string { return arm.GetString(do(t, s, "GET", id, "", 200), "properties.provisioningState") }
+	do(t, s, "PUT", id, `{"properties":{"policyAssignmentId":"`+subscription()+`/providers/Microsoft.Authorization/policyAssignments/rule"}}`, 201)
+	eventually(t, "the remediation runs", func() bool { return state() == "Running" })
+	s.Settle(t)
+	if got := state(); got != "Running" {
+		t.Errorf("it is %s", got)
+	}
+	operations()
+	eventually(t, "the remediation succeeds", func() bool { return state() == "Succeeded" })
+	if a := do(t, s, "GET", vm("a"), "", 200); arm.GetString(a, "properties.priority") != "Regular" {
+		t.Errorf("%s", a)
 	}
 }
 
