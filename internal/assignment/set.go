@@ -105,10 +105,10 @@ func (s *Set) At(id arm.ID) []*Assignment {
 		return nil
 	}
 	var chain []arm.ID
-	for at := id; !at.IsRoot(); at = at.Parent() {
+	for at := id; !at.IsRoot() && (at.Equal(id) || at.Kind() != arm.KindManagementGroup); at = at.Parent() {
 		chain = append(chain, at)
 	}
-	chain = append(chain, s.Hierarchy.Ancestors(id)...)
+	chain = append(chain, s.Hierarchy.Ancestors(id)...) // with the group that id hangs on
 	var out []*Assignment
 	for _, scope := range slices.Backward(chain) {
 		for _, a := range s.byScope[scope.Key()] {

@@ -313,6 +313,20 @@ func (a *audited) restrictions(t *testing.T) {
 			t.Errorf("%s: %+v", scope, f)
 		}
 	}
+	types := insights.CheckManagementGroupRestrictionsRequest{PendingFields: []*insights.PendingField{{Field: to.Ptr("type"), Values: to.SliceOfPtrs("Microsoft.Network/natGateways", "Microsoft.Compute/disks")}}}
+	a.assign(t, "/providers/Microsoft.Management/managementGroups/"+a.Tenant, "sdk-no-gateways", a.noGateways(t), armpolicy.Assignment{})
+	got := good[insights.PolicyRestrictionsClientCheckAtManagementGroupScopeResponse](t)(c.CheckAtManagementGroupScope(soon(t), a.Tenant, types, nil))
+	if f := got.FieldRestrictions; len(f) != 1 || len(f[0].Restrictions) != 1 || *f[0].Restrictions[0].Values[0] != "Microsoft.Network/natGateways" {
+		t.Errorf("types: %+v", f)
+	}
+}
+
+// noGateways is a rule of the root management group against a type that no other part makes.
+func (a *audited) noGateways(t *testing.T) string {
+	t.Helper()
+	c := good[*armpolicy.DefinitionsClient](t)(armpolicy.NewDefinitionsClient(a.Subscription, a.Credential, a.Options))
+	return *good[armpolicy.DefinitionsClientCreateOrUpdateAtManagementGroupResponse](t)(c.CreateOrUpdateAtManagementGroup(soon(t), a.Tenant, "sdk-no-gateways", armpolicy.Definition{Properties: &armpolicy.DefinitionProperties{
+		Mode: to.Ptr("All"), PolicyRule: document(t, `{"if": {"field": "type", "equals": "Microsoft.Network/natGateways"}, "then": {"effect": "deny"}}`)}}, nil)).ID
 }
 
 // attestations go through their life at each scope.

@@ -3,6 +3,7 @@ package policyinsights
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"hallmark.dev/hallmark/internal/admission"
@@ -18,10 +19,12 @@ type restrictionsRequest struct {
 		APIVersion      string
 		Scope           string
 	}
-	PendingFields []struct {
-		Field  string
-		Values []string
-	}
+	PendingFields []pendingField
+}
+
+type pendingField struct {
+	Field  string
+	Values []string
 }
 
 type restriction struct {
@@ -57,9 +60,11 @@ func (cfg Config) checkRestrictions(ctx context.Context, c *provider.Call) (*pro
 	if err != nil {
 		return nil, err
 	}
-	doc, err := r.document(set.Hierarchy, c.Scope)
-	if err != nil {
-		return nil, err
+	var doc *store.Document // nil: only which types there may be is asked
+	if !r.asksForTypes() {
+		if doc, err = r.document(set.Hierarchy, c.Scope, r.ResourceDetails.ResourceContent); err != nil {
+			return nil, err
+		}
 	}
 	var answer object
 	err = c.Runtime.Store.View(ctx, func(tx store.ReadTx) error {
@@ -67,13 +72,18 @@ func (cfg Config) checkRestrictions(ctx context.Context, c *provider.Call) (*pro
 		decide := func(d *store.Document) (*admission.Decision, error) {
 			return admission.Decide(set, world, d, r.ResourceDetails.APIVersion)
 		}
-		fields, err := r.fields(doc, decide)
+		with := func(field, value string) (*store.Document, error) {
+			return r.with(set.Hierarchy, c.Scope, doc, field, value)
+		}
+		fields, err := r.fields(with, decide)
 		if err != nil {
 			return err
 		}
-		d, err := decide(doc)
-		if err != nil {
-			return err
+		d := &admission.Decision{}
+		if doc != nil {
+			if d, err = decide(doc); err != nil {
+				return err
+			}
 		}
 		answer = object{{"fieldRestrictions", fields}, {"contentEvaluationResult", object{{"policyEvaluations", evaluations(d)}}}}
 		return nil
@@ -85,8 +95,7 @@ func (cfg Config) checkRestrictions(ctx context.Context, c *provider.Call) (*pro
 }
 
 // document is the resource that is asked about, where it would be.
-func (r *restrictionsRequest) document(tree *assignment.Hierarchy, scope arm.ID) (*store.Document, error) {
-	content := r.ResourceDetails.ResourceContent
+func (r *restrictionsRequest) document(tree *assignment.Hierarchy, scope arm.ID, content json.RawMessage) (*store.Document, error) {
 	typ, name := arm.GetString(content, "type"), arm.GetString(content, "name")
 	if typ == "" || !strings.Contains(typ, "/") {
 		return nil, arm.BadRequest(arm.CodeInvalidParameter, "resourceDetails.resourceContent.type", "The resource has no type.")
@@ -123,21 +132,40 @@ func idOf(scope arm.ID, typ, name string) string {
 	return id
 }
 
+// asksForTypes reports whether there is no resource, but types that one might have: what
+// Azure takes at a management group.
+func (r *restrictionsRequest) asksForTypes() bool {
+	return arm.GetString(r.ResourceDetails.ResourceContent, "type") == "" && len(r.PendingFields) > 0 &&
+		!slices.ContainsFunc(r.PendingFields, func(f pendingField) bool { return !strings.EqualFold(f.Field, "type") })
+}
+
+// with is the resource with another value of a field.
+func (r *restrictionsRequest) with(tree *assignment.Hierarchy, scope arm.ID, doc *store.Document, field, value string) (*store.Document, error) {
+	content := r.ResourceDetails.ResourceContent
+	if doc != nil {
+		content = doc.Body
+	}
+	if len(content) == 0 {
+		content = json.RawMessage("{}")
+	}
+	body, err := arm.Set(content, pathOf(field), value)
+	if err != nil {
+		return nil, arm.BadRequest(arm.CodeInvalidParameter, "pendingFields", "The field %q cannot be set: %v.", field, err)
+	}
+	return r.document(tree, scope, body)
+}
+
 // fields tries the values that a form would offer.
-func (r *restrictionsRequest) fields(doc *store.Document, decide func(*store.Document) (*admission.Decision, error)) ([]object, error) {
+func (r *restrictionsRequest) fields(with func(field, value string) (*store.Document, error), decide func(*store.Document) (*admission.Decision, error)) ([]object, error) {
 	out := []object{}
 	for _, f := range r.PendingFields {
 		refused := []restriction{}
 		for _, v := range f.Values {
-			body, err := arm.Set(doc.Body, pathOf(f.Field), v)
+			try, err := with(f.Field, v)
 			if err != nil {
-				return nil, arm.BadRequest(arm.CodeInvalidParameter, "pendingFields", "The field %q cannot be set: %v.", f.Field, err)
+				return nil, err
 			}
-			try := *doc
-			if try.Body = body; strings.EqualFold(f.Field, "location") {
-				try.Location = arm.NormalLocation(v)
-			}
-			d, err := decide(&try)
+			d, err := decide(try)
 			if err != nil {
 				return nil, err
 			}
