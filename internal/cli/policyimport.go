@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -55,6 +56,7 @@ func (a *App) policyImport() *cobra.Command {
 
 // readLibrary reads and checks what a user names.
 func (a *App) readLibrary(name string, custom bool) ([]library.Item, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(library.GCPercent))
 	files, err := libraryFiles(name)
 	if err != nil {
 		return nil, err

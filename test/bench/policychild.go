@@ -20,6 +20,7 @@ import (
 	"hallmark.dev/hallmark/internal/expr/value"
 	"hallmark.dev/hallmark/internal/policy"
 	"hallmark.dev/hallmark/internal/policy/alias"
+	"hallmark.dev/hallmark/internal/policy/library"
 	"hallmark.dev/hallmark/internal/store"
 	"hallmark.dev/hallmark/internal/store/sqlite"
 	"hallmark.dev/hallmark/test/bench/estate"
@@ -80,6 +81,7 @@ func processorTime() time.Duration {
 
 // load reads, parses and compiles every public definition, from the archive.
 func (p policyOptions) load(context.Context) (measured, error) {
+	debug.SetGCPercent(library.GCPercent) // as hallmark policy import does
 	c := startClock()
 	texts, err := estate.Definitions(p.builtins)
 	if err != nil {

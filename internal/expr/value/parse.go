@@ -89,6 +89,9 @@ func (p *Parser) Parse(text string) (Value, error) {
 	if !utf8.ValidString(text) {
 		return Value{}, p.fail("the text is not valid UTF-8")
 	}
+	if cap(p.arena.boxes) == 0 && len(text) <= measured {
+		p.arena.fit(text)
+	}
 	p.at += len(text) - len(strings.TrimPrefix(text, "\ufeff"))
 	v, err := p.value()
 	if err != nil {
@@ -290,6 +293,47 @@ func (a *arena) box(folded bool) *box {
 	}
 	a.boxes = append(a.boxes, box{folded: folded})
 	return &a.boxes[len(a.boxes)-1]
+}
+
+// measured is how long a text may be of which the memory is made to measure. Chunks that
+// grow by themselves are half empty at worst, which many small documents would add up;
+// with a long text, what its marks ask for need not be what it holds.
+const measured = 256 << 10
+
+// fit makes room for exactly what a text holds, if it is JSON.
+func (a *arena) fit(text string) {
+	var arrays [MaxDepth + 1]bool // what is open
+	depth, members, elems, boxes := 0, 0, 0, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case ':':
+			members++
+		case ',':
+			if arrays[depth] {
+				elems++
+			}
+		case '{', '[':
+			if boxes++; depth == MaxDepth {
+				return
+			}
+			depth++
+			arrays[depth] = c == '['
+			if c == '[' {
+				elems++ // one more than there are commas; empty arrays are few
+			}
+		case '}', ']':
+			depth = max(depth-1, 0)
+		}
+	}
+	a.boxes = make([]box, 0, boxes)
+	a.members, a.hashes = make([]member, 0, min(members, len(text)/4)), make([]uint32, 0, min(members, len(text)/4))
+	a.values = make([]Value, 0, min(elems, len(text)/2))
 }
 
 // take copies items into the chunk; when it is full, into a new and larger one:
