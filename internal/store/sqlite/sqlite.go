@@ -46,6 +46,7 @@ type Store struct {
 	read   *pool
 	writes chan *update
 	done   chan struct{} // closed when the writer has ended
+	recent recent
 
 	mu      sync.RWMutex
 	changed chan struct{}
@@ -188,6 +189,12 @@ func (s *Store) Since(ctx context.Context, revision int64, limit int) (cs []stor
 	if s.isClosed() {
 		return nil, 0, store.ErrClosed
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	if cs, newest, ok := s.recent.after(revision, limit); ok {
+		return cs, newest, nil
+	}
 	c, err := s.read.begin(ctx)
 	if err != nil {
 		return nil, 0, s.explain(ctx, "reading changes", err)
@@ -245,7 +252,7 @@ func (s *Store) notify() {
 
 // Prune implements store.Pruner.
 func (s *Store) Prune(ctx context.Context, upTo int64) error {
-	return s.submit(ctx, func(t *tx) error {
+	err := s.submit(ctx, func(t *tx) error {
 		err := t.exec(`UPDATE counters SET value = max(value, coalesce((SELECT max(revision) FROM tombstones WHERE revision <= ?1), 0)) WHERE name = 'pruned'`, upTo)
 		if err == nil {
 			err = t.exec(`DELETE FROM tombstones WHERE revision <= ?1`, upTo)
@@ -256,6 +263,10 @@ func (s *Store) Prune(ctx context.Context, upTo int64) error {
 		t.wrote = true
 		return nil
 	})
+	if err == nil {
+		s.recent.prune()
+	}
+	return err
 }
 
 // Backup implements store.Backuper.

@@ -19,6 +19,7 @@ type tx struct {
 	c        *conn // nil when it has ended
 	revision int64 // of the last change in this transaction
 	wrote    bool
+	changes  []store.Change
 }
 
 const columns = `key, id, type, subscription, resource_group, location, tags, body, private, operations, deleting, revision, created_at, updated_at, created_by, updated_by`
@@ -190,8 +191,13 @@ func (t *tx) Put(d *store.Document, expect int64) error {
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", d.ID, err)
 	}
-	t.wrote = true
+	t.changed(store.Change{Revision: d.Revision, Key: d.Key, Type: d.Type})
 	return nil
+}
+
+func (t *tx) changed(c store.Change) {
+	t.wrote = true
+	t.changes = append(t.changes, c)
 }
 
 // Delete implements store.Tx.
@@ -216,7 +222,7 @@ func (t *tx) Delete(key string, expect int64) error {
 	if err != nil {
 		return fmt.Errorf("deleting %s: %w", key, err)
 	}
-	t.wrote = true
+	t.changed(store.Change{Revision: t.revision, Key: key, Type: arm.Type(text(vs[0])), Deleted: true})
 	return nil
 }
 

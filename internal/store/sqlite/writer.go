@@ -41,6 +41,7 @@ func (w *writer) readRevision() error {
 		return fmt.Errorf("reading the revision: %w", err)
 	}
 	w.revision, w.unsure = revision, false
+	w.s.recent.restart(revision)
 	return nil
 }
 
@@ -115,13 +116,14 @@ func (w *writer) commit(batch []*update) {
 	}()
 	revision := w.revision
 	wrote := false
+	var changes []store.Change
 	for _, u := range batch {
-		next, changed, err := apply(ctx, c, u, revision)
+		x, err := apply(ctx, c, u, revision)
 		if err != nil {
 			failAll(batch, err)
 			return
 		}
-		revision, wrote = next, wrote || changed
+		revision, wrote, changes = x.revision, wrote || x.wrote, append(changes, x.changes...)
 	}
 	if !wrote {
 		return
@@ -133,35 +135,38 @@ func (w *writer) commit(batch []*update) {
 	}
 	if err != nil {
 		w.unsure = true
+		w.s.recent.forget()
 		failAll(batch, fmt.Errorf("committing: %w", err))
 		return
 	}
 	w.revision = revision
+	w.s.recent.add(changes, revision)
 	w.s.notify()
 }
 
-// apply runs one update; its own error stays in it, the returned one is the
-// database's and ends the batch.
-func apply(ctx context.Context, c *conn, u *update, revision int64) (next int64, changed bool, err error) {
+// apply runs one update, and gives what it left; its own error stays in it, the returned
+// one is the database's and ends the batch.
+func apply(ctx context.Context, c *conn, u *update, revision int64) (*tx, error) {
+	nothing := &tx{revision: revision}
 	if u.err = u.ctx.Err(); u.err != nil {
-		return revision, false, nil
+		return nothing, nil
 	}
 	if err := c.exec(ctx, "SAVEPOINT one"); err != nil {
-		return 0, false, fmt.Errorf("starting a savepoint: %w", err)
+		return nil, fmt.Errorf("starting a savepoint: %w", err)
 	}
 	x := &tx{ctx: ctx, c: c, revision: revision}
 	u.err = safely(u.f, x)
 	x.c = nil // whoever kept it must not write in another's transaction
 	if u.err != nil {
 		if err := c.exec(ctx, "ROLLBACK TO one"); err != nil {
-			return 0, false, fmt.Errorf("rolling back: %w", err)
+			return nil, fmt.Errorf("rolling back: %w", err)
 		}
-		x.revision, x.wrote = revision, false
+		x = nothing
 	}
 	if err := c.exec(ctx, "RELEASE one"); err != nil {
-		return 0, false, fmt.Errorf("releasing a savepoint: %w", err)
+		return nil, fmt.Errorf("releasing a savepoint: %w", err)
 	}
-	return x.revision, x.wrote, nil
+	return x, nil
 }
 
 // safely keeps a panic in a caller's function from taking the writer down.
