@@ -33,7 +33,7 @@ const (
 // included, against the running server: create, get, list, update, delete, and each
 // operation of policy insights and management groups.
 func TestAzureSDKs(t *testing.T) {
-	plane := outside.New(t, "127.0.0.1")
+	plane := outside.NewWithoutBases(t, "127.0.0.1")
 	plane.Up(t)
 	s := &sdk{plane.Endpoint(t)}
 	t.Run("clients", func(t *testing.T) {

@@ -31,6 +31,17 @@ type Instance struct {
 // that it will listen on; its port stays the same when it is started again.
 func New(t testing.TB, host string) *Instance {
 	t.Helper()
+	return prepare(t, host, (*Instance).seedBases)
+}
+
+// NewWithoutBases is New for what makes no machine: nothing is copied.
+func NewWithoutBases(t testing.TB, host string) *Instance {
+	t.Helper()
+	return prepare(t, host, func(*Instance, testing.TB) {})
+}
+
+func prepare(t testing.TB, host string, seed func(*Instance, testing.TB)) *Instance {
+	t.Helper()
 	NeedSystem(t)
 	home := t.TempDir()
 	i := &Instance{Dir: filepath.Join(home, "data"), Home: home, Listen: freeAddress(t, host)}
@@ -42,8 +53,8 @@ func New(t testing.TB, host string) *Instance {
 	i.Key = i.serveKey(t)
 	i.Env = append(os.Environ(), "HALLMARK_CONFIG="+filepath.Join(home, "contexts.yaml"), "HALLMARK_DATA="+i.Dir,
 		"TMPDIR="+i.Temporary(), "SSH_AUTH_SOCK="+i.agentSocket())
-	i.seedBases(t)
-	t.Cleanup(func() { i.Clear(t) })
+	seed(i, t)
+	t.Cleanup(func() { i.Clear(t) }) // before what seeding has registered
 	return i
 }
 

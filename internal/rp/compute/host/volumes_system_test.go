@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -52,6 +53,19 @@ func TestVolumes(t *testing.T) {
 	}
 	if mode, err := os.Stat(v.File(third)); err != nil || mode.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", mode.Mode(), err)
+	}
+	filled, refused := "44444444-4444-4444-8444-444444444444", errors.New("no")
+	if err := v.Fill(ctx, filled, 3*mib, func(string) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("Fill: %v", err)
+	}
+	if left, err := filepath.Glob(v.File(filled) + "*"); err != nil || len(left) != 0 {
+		t.Errorf("what could not be filled has left %v, %v", left, err)
+	}
+	if err := v.Fill(ctx, filled, 3*mib, func(file string) error { return disk.Check(ctx, file, disk.QCOW2) }); err != nil {
+		t.Error(err)
+	}
+	if size, err := v.Size(ctx, v.File(filled)); err != nil || size != 3*mib {
+		t.Errorf("the filled one: %d, %v", size, err)
 	}
 	if a := v.Allocated(one); a == 0 || a > mib {
 		t.Errorf("an empty volume takes %d bytes", a)
