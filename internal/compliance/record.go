@@ -54,7 +54,8 @@ const blockPrefix = "/providers/Hallmark.Compliance/blocks"
 
 func blockKey(fence string) string { return strings.ToLower(blockPrefix) + fence }
 
-func fenceOf(key string) string { return key[len(blockPrefix):] }
+// fenceOf is the fence in a block's id or key.
+func fenceOf(id string) string { return id[len(blockPrefix):] }
 
 // encode writes records, which are in the order of their keys.
 func encode(records []record) []byte {

@@ -220,8 +220,9 @@ func (c *commit) put(tx store.Tx) error {
 func (c *commit) after() []string {
 	all := slices.Clone(c.fences)
 	for _, d := range c.blocks {
-		if i, found := slices.BinarySearch(all, fenceOf(blockKey(d.ID[len(blockPrefix):]))); !found {
-			all = slices.Insert(all, i, d.ID[len(blockPrefix):])
+		fence := fenceOf(d.ID)
+		if i, found := slices.BinarySearch(all, fence); !found {
+			all = slices.Insert(all, i, fence)
 		}
 	}
 	for _, d := range c.empty {
