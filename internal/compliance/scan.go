@@ -1,7 +1,6 @@
 package compliance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -204,13 +203,13 @@ func scopesOf(set *assignment.Set, as []*assignment.Assignment, subs []string) [
 // stint is about how long a step scans before it looks at what has changed.
 const stint = 100 * time.Millisecond
 
-// scan evaluates the next pages of the first scan, as many at a time as there are
-// processors.
+// scan evaluates the next pages of the first scan, so many at a time that all processors
+// have something to do.
 func (e *Engine) scan(ctx context.Context) error {
 	s, start := e.scans[0], time.Now()
 	s.begun = true
 	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	group.SetLimit(runtime.GOMAXPROCS(0) + 1) // one waits for the disk
 	queries := s.queries
 	for len(queries) > 0 && time.Since(start) < stint {
 		q := queries[0]
@@ -266,7 +265,7 @@ func gather(tx store.ReadTx, q store.Query, to string) (docs []store.Document, e
 		if key > to {
 			return enough
 		}
-		docs = append(docs, store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: bytes.Clone(h.Body),
+		docs = append(docs, store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: h.Body,
 			SubscriptionID: subscriptionOf(key)})
 		return nil
 	})

@@ -171,8 +171,8 @@ type Pruner interface {
 	Prune(ctx context.Context, upTo int64) error
 }
 
-// Head is what a Scan tells of a document. All of it may be reused after the call
-// that it was given to.
+// Head is what a Scan tells of a document. ID and Tags may be reused after the call
+// that they were given to.
 type Head struct {
 	ID       []byte
 	Type     arm.Type
