@@ -84,8 +84,8 @@ func (s *suite) seedAudit(t *testing.T, managed string, names []string) {
 			t.Errorf("az vm list does not show %s in web:\n%s", name, table)
 		}
 	}
-	var image struct{ ImageID string }
 	for name, want := range map[string]string{"by-name": managed, "by-id": managed, "by-version": s.golden, "by-urn": ""} {
+		var image struct{ ImageID string } // a null leaves what is there
 		s.az.Ask(t, &image, "vm", "show", "--name", name, "--resource-group", "web", "--query", `{"ImageId": storageProfile.imageReference.id}`)
 		if !strings.EqualFold(image.ImageID, want) {
 			t.Errorf("%s: ImageId %q, want %q", name, image.ImageID, want)
