@@ -126,7 +126,7 @@ func (r *reading) assignment(d *store.Document) (*Assignment, error) {
 	key := id.Key()
 	short := sha256.Sum256([]byte(key))
 	a := &Assignment{ID: id, Name: id.Name(), Scope: id.Scope(), Location: d.Location, Key: hex.EncodeToString(short[:8]), docKey: key}
-	a.IdentityOf, a.Identity = identityOf(id, d.Body)
+	a.IdentityOf, a.Identity = IdentityOf(id, d.Body)
 	r.entry = &entry{a: a}
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%d\x00", d.Revision)

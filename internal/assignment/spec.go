@@ -95,9 +95,9 @@ func (s Spec) versionOf(m policy.Member) string {
 	return pattern
 }
 
-// identityOf is whose managed identity an assignment acts as, and the identity's object
+// IdentityOf is whose managed identity an assignment acts as, and the identity's object
 // id; "" without one.
-func identityOf(assignment arm.ID, body json.RawMessage) (of arm.ID, objectID string) {
+func IdentityOf(assignment arm.ID, body json.RawMessage) (of arm.ID, objectID string) {
 	raw, _ := arm.Get(body, "identity")
 	var m struct {
 		PrincipalID            string

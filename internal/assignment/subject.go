@@ -443,18 +443,9 @@ func (w *World) run(typ arm.Type) ([]*looked, error) {
 	if docs, ok := w.runs[typ]; ok {
 		return docs, nil
 	}
-	end := w.To + "0" // the first text behind everything that starts with To and a slash
-	var all []*looked
-	enough := errors.New("enough")
-	err := store.Scan(w.Tx, store.Query{Type: typ, After: w.From}, true, func(h *store.Head) error {
-		d := look(h)
-		if d.key >= end {
-			return enough
-		}
-		all = append(all, d)
-		return nil
-	})
-	if err != nil && err != enough { //nolint:errorlint // it is this one, not one of the store's
+	// The first text behind everything that starts with To and a slash has a 0 there.
+	all, err := w.scan(store.Query{Type: typ, After: w.From, Before: w.To + "0"})
+	if err != nil {
 		return nil, err
 	}
 	if w.runs == nil {

@@ -25,38 +25,24 @@ func (s *session) actAs(body map[string]any, who, location string) {
 
 // identify gives an assignment its own identity unless it has one.
 func (s *session) identify(ctx context.Context, id string, o assignOptions, body map[string]any) error {
-	var old managedDocument
+	var old json.RawMessage
 	err := s.Get(ctx, id, apiPolicy, &old)
 	if err != nil && !azure.IsNotFound(err) {
 		return err
 	}
-	if err == nil && old.principal() != "" {
-		body["location"], body["identity"] = old.Location, old.Identity
+	if err == nil && principalOf(old) != "" {
+		identity, _ := arm.Get(old, "identity")
+		body["location"], body["identity"] = arm.GetString(old, "location"), identity
 		return nil
 	}
 	s.actAs(body, "system", o.location)
 	return nil
 }
 
-// managedDocument is a resource with a managed identity.
-type managedDocument struct {
-	Location string
-	Identity json.RawMessage
-}
-
-// principal is the object id of the identity; "" without one.
-func (d managedDocument) principal() string {
-	var m struct {
-		PrincipalID            string
-		UserAssignedIdentities map[string]struct{ PrincipalID string }
-	}
-	if json.Unmarshal(d.Identity, &m) != nil {
-		return ""
-	}
-	for _, user := range m.UserAssignedIdentities {
-		return cmp.Or(m.PrincipalID, user.PrincipalID)
-	}
-	return m.PrincipalID
+// principalOf is the object id of the identity that an assignment acts as; "" without one.
+func principalOf(assigned json.RawMessage) string {
+	_, objectID := assignment.IdentityOf(arm.ID{}, assigned)
+	return objectID
 }
 
 // remedies is what an assignment may put right.
@@ -82,11 +68,11 @@ func (s *session) remedies(ctx context.Context, body map[string]any) (assignment
 // entitle gives an assignment's identity the roles that its policies name. What it has
 // already it keeps.
 func (s *session) entitle(ctx context.Context, scope string, assigned json.RawMessage, roles []string) error {
-	var d managedDocument
-	if err := json.Unmarshal(assigned, &d); err != nil || d.principal() == "" || len(roles) == 0 {
-		return err
+	principal := principalOf(assigned)
+	if principal == "" || len(roles) == 0 {
+		return nil
 	}
-	has, err := s.assignments(ctx, scope, d.principal())
+	has, err := s.assignments(ctx, scope, principal)
 	if err != nil {
 		return err
 	}
@@ -96,12 +82,12 @@ func (s *session) entitle(ctx context.Context, scope string, assigned json.RawMe
 		}) {
 			continue
 		}
-		if err := s.grantID(ctx, scope, d.principal(), role); err != nil && azure.Code(err) != "RoleAssignmentExists" {
+		if err := s.grantID(ctx, scope, principal, role); err != nil && azure.Code(err) != "RoleAssignmentExists" {
 			return &Error{Code: ExitFailed, Err: fmt.Errorf("the policy is assigned, but its identity did not get the role %s: %w", last(role), err),
-				Hint: "somebody who may write role assignments can give it: az role assignment create --assignee-object-id " + d.principal() +
+				Hint: "somebody who may write role assignments can give it: az role assignment create --assignee-object-id " + principal +
 					" --assignee-principal-type ServicePrincipal --role " + last(role) + " --scope " + scope}
 		}
-		s.app.progress("the assignment's identity %s got the role %s at %s", d.principal(), last(role), shortScope(scope))
+		s.app.progress("the assignment's identity %s got the role %s at %s", principal, last(role), shortScope(scope))
 	}
 	return nil
 }

@@ -254,35 +254,17 @@ func (e *Engine) stretch(ctx context.Context, q store.Query) (from, to string, n
 	return from, strings.ToLower(string(last)), n, err
 }
 
-// gather reads the documents of a query up to a key, without what evaluating does not
-// need.
+// gather reads the documents of a query, which is about one subscription, up to a key,
+// without what evaluating does not need.
 func gather(tx store.ReadTx, q store.Query, to string) (docs []store.Document, err error) {
-	q.Limit = 0
-	enough := errors.New("enough")
+	q.Limit, q.Before = 0, to+"\x00" // the next text after to
 	err = store.Scan(tx, q, true, func(h *store.Head) error {
 		id := string(h.ID)
-		key := strings.ToLower(id)
-		if key > to {
-			return enough
-		}
-		docs = append(docs, store.Document{ID: id, Key: key, Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: h.Body,
-			SubscriptionID: subscriptionOf(key)})
+		docs = append(docs, store.Document{ID: id, Key: strings.ToLower(id), Type: h.Type, Location: h.Location, Deleting: h.Deleting, Body: h.Body,
+			SubscriptionID: q.SubscriptionID})
 		return nil
 	})
-	if err == enough { //nolint:errorlint // it is this one, not one of the store's
-		err = nil
-	}
 	return docs, err
-}
-
-// subscriptionOf is the subscription in a key, "" if it is in none.
-func subscriptionOf(key string) string {
-	rest, ok := strings.CutPrefix(key, "/subscriptions/")
-	if !ok {
-		return ""
-	}
-	sub, _, _ := strings.Cut(rest, "/")
-	return sub
 }
 
 // page evaluates the documents of a query between two keys.

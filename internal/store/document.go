@@ -31,8 +31,8 @@ func (d *Document) Stamp(revision int64) {
 // implementations compare bytes.
 func (q Query) Normal() Query {
 	q.SubscriptionID, q.ResourceGroup = strings.ToLower(q.SubscriptionID), strings.ToLower(q.ResourceGroup)
-	q.Location, q.Prefix, q.After = strings.ToLower(q.Location), strings.ToLower(q.Prefix), strings.ToLower(q.After)
-	q.Name = strings.ToLower(q.Name)
+	q.Location, q.Prefix, q.Name = strings.ToLower(q.Location), strings.ToLower(q.Prefix), strings.ToLower(q.Name)
+	q.After, q.Before = strings.ToLower(q.After), strings.ToLower(q.Before)
 	return q
 }
 
@@ -40,6 +40,7 @@ func (q Query) Normal() Query {
 // Limit aside.
 func (q Query) Matches(d *Document) bool {
 	return strings.HasPrefix(d.Key, q.Prefix) &&
+		(q.Before == "" || d.Key < q.Before) &&
 		(q.Name == "" || strings.HasSuffix(d.Key, "/"+q.Name)) &&
 		(q.Type == "" || q.Type.Equal(d.Type)) &&
 		(q.SubscriptionID == "" || strings.EqualFold(q.SubscriptionID, d.SubscriptionID)) &&

@@ -94,8 +94,9 @@ type Query struct {
 	Prefix         string // of the key, e.g. a parent's Key()+"/"
 	Name           string // the key's last segment
 
-	After string // keys greater than this: where the last page ended
-	Limit int    // at most this many; 0 means all
+	After  string // keys greater than this: where the last page ended
+	Before string // keys less than this
+	Limit  int    // at most this many; 0 means all
 }
 
 // Change is something that happened to one document. Only the newest change of

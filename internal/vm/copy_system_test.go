@@ -46,12 +46,7 @@ func holds(t *testing.T, file, what string) {
 // writer is a machine without a guest that has a system disk on a base, and a data disk.
 func writer(t *testing.T) (m *Machine, system, data string, fresh func(name string) string) {
 	t.Helper()
-	if os.Getenv("HALLMARK_SYSTEM_TESTS") != "1" {
-		t.Skip("runs QEMU: set HALLMARK_SYSTEM_TESTS=1")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: QEMU drops to a user of its own")
-	}
+	needsQEMU(t)
 	ctx, dir := t.Context(), t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name+".qcow2") }
 	fresh = func(name string) string {

@@ -11,15 +11,21 @@ import (
 	"hallmark.dev/hallmark/internal/disk"
 )
 
-// TestSyncDisks plugs disks into a real QEMU, without a guest: one that was dropped to a
-// user who cannot open their files.
-func TestSyncDisks(t *testing.T) {
+// needsQEMU skips where no QEMU may be run.
+func needsQEMU(t *testing.T) {
+	t.Helper()
 	if os.Getenv("HALLMARK_SYSTEM_TESTS") != "1" {
 		t.Skip("runs QEMU: set HALLMARK_SYSTEM_TESTS=1")
 	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: QEMU drops to a user of its own")
 	}
+}
+
+// TestSyncDisks plugs disks into a real QEMU, without a guest: one that was dropped to a
+// user who cannot open their files.
+func TestSyncDisks(t *testing.T) {
+	needsQEMU(t)
 	ctx, dir := t.Context(), t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name+".qcow2") }
 	const mib = 1 << 20

@@ -1,15 +1,14 @@
 package clients_test
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
+
+	"hallmark.dev/hallmark/internal/shellword"
 )
 
 // token has a machine ask for a token of its identity, from inside, and does with it
@@ -25,7 +24,9 @@ func (s *suite) token(t *testing.T, name string, inside func(string) string) {
 	ask := fmt.Sprintf(`exec 3<>/dev/tcp/169.254.169.254/80
 printf 'GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=%s HTTP/1.0\r\nHost: 169.254.169.254\r\n%%s\r\n' "$1" >&3
 cat <&3`, strings.ReplaceAll(url.QueryEscape(s.endpoint.Endpoint+"/"), "%", "%%"))
-	says := func(header string) string { return inside("bash -c " + quoted(ask) + " - " + quoted(header)) }
+	says := func(header string) string {
+		return inside("bash -c " + shellword.Quote(ask) + " - " + shellword.Quote(header))
+	}
 	if got := says(""); !strings.Contains(got, " 400 ") {
 		t.Errorf("without the header Metadata, the answer is %q", got)
 	}
@@ -48,25 +49,14 @@ cat <&3`, strings.ReplaceAll(url.QueryEscape(s.endpoint.Endpoint+"/"), "%", "%%"
 	}
 }
 
-// quoted is a word for the shell at the other end of SSH.
-func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 func (s *suite) status(t *testing.T, path, token string) int {
 	t.Helper()
-	ca, err := os.ReadFile(s.endpoint.CAFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.endpoint.Endpoint+path+"?api-version=2024-07-01", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-	defer client.CloseIdleConnections()
-	answer, err := client.Do(request)
+	answer, err := s.endpoint.Options.Transport.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,12 +131,17 @@ func (l listed) delete(tx store.Tx, w *provider.Write) error {
 	return l.change(tx, w, func(list []json.RawMessage) []json.RawMessage { return without(list, w.ID.Name()) })
 }
 
-func (l listed) change(tx store.Tx, w *provider.Write, change func([]json.RawMessage) []json.RawMessage) error {
-	d, err := tx.Get(w.ID.Parent().Key())
-	if err != nil {
-		return err
+// siblings are a child's parent and the list in it, as they are now.
+func (l listed) siblings(tx store.ReadTx, w *provider.Write) (parent *store.Document, list []json.RawMessage, err error) {
+	if parent, err = tx.Get(w.ID.Parent().Key()); err != nil {
+		return nil, nil, err
 	}
-	list, err := l.read(d.Body)
+	list, err = l.read(parent.Body)
+	return parent, list, err
+}
+
+func (l listed) change(tx store.Tx, w *provider.Write, change func([]json.RawMessage) []json.RawMessage) error {
+	d, list, err := l.siblings(tx, w)
 	if err != nil {
 		return err
 	}

@@ -92,11 +92,7 @@ func validateSecurityRule(w *provider.Write) []*arm.Error {
 
 // commitSecurityRule refuses what another rule of the group, as it is now, has already.
 func commitSecurityRule(tx store.Tx, w *provider.Write) error {
-	group, err := tx.Get(w.ID.Parent().Key())
-	if err != nil {
-		return err
-	}
-	list, err := rules.read(group.Body)
+	_, list, err := rules.siblings(tx, w)
 	if err != nil {
 		return err
 	}

@@ -130,14 +130,16 @@ func statement(columns, location string, q store.Query) (string, []any) {
 			add(c[0]+" = ?", c[1])
 		}
 	}
-	// One lower bound only: of two, SQLite seeks the first and walks to the second.
+	// One bound only at either end: of two, SQLite seeks the first and walks to the second.
 	if q.After != "" && q.After >= q.Prefix {
 		add("key > ?", q.After)
 	} else if q.Prefix != "" {
 		add("key >= ?", q.Prefix)
 	}
-	if end, bounded := after(q.Prefix); bounded {
+	if end, bounded := after(q.Prefix); bounded && (q.Before == "" || end < q.Before) {
 		add("key < ?", end)
+	} else if q.Before != "" {
+		add("key < ?", q.Before)
 	}
 	if q.Name != "" {
 		where, args = append(where, "substr(key, -length(?)) = ?"), append(args, "/"+q.Name, "/"+q.Name)

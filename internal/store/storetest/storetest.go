@@ -240,6 +240,10 @@ func lists(t *testing.T, s store.Store) {
 		"prefix, next": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: Doc("a").ID, Limit: 1}, []string{"b"}},
 		"prefix later": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: "/subscriptions/s/resourcegroups/q"}, []string{"A", "b", "c"}},
 		"prefix over":  {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", After: "/subscriptions/s/resourcegroups/rg2"}, nil},
+		"before":       {store.Query{Before: Doc("C").ID}, []string{"A", "b"}},
+		"between":      {store.Query{After: Doc("a").ID, Before: Doc("c").ID}, []string{"b"}},
+		"prefix, to":   {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", Before: Doc("b").ID}, []string{"A"}},
+		"prefix, past": {store.Query{Prefix: "/subscriptions/s/resourceGroups/RG/", Before: "/subscriptions/s/resourcegroups/rh"}, []string{"A", "b", "c"}},
 		"name":         {store.Query{Name: "B"}, []string{"b"}},
 		"no name":      {store.Query{Name: "achines/b"}, nil},
 		"combined":     {store.Query{Type: other.Type, SubscriptionID: "S", ResourceGroup: "rg2", Location: "north", Prefix: "/s"}, []string{"d"}},
@@ -300,6 +304,7 @@ func scans(t *testing.T, s store.Store) {
 	for name, q := range map[string]store.Query{
 		"all": {}, "type": {Type: "microsoft.compute/VIRTUALMACHINES"}, "none": {Type: "A/c"}, "location": {Type: all[0].Type, Location: "NORTH"}, "name": {Name: "vm-0007"},
 		"prefix": {Type: all[0].Type, Prefix: "/subscriptions/S/"}, "after": {Type: all[0].Type, After: all[300].ID, Limit: 7}, "plain": {Type: "a/B"},
+		"before": {Type: all[0].Type, Before: all[3].ID}, "between": {Type: all[0].Type, After: all[3].ID, Before: all[9].ID}, "before in prefix": {Type: all[0].Type, Prefix: "/subscriptions/S/", Before: "/subscriptions/S0"},
 	} {
 		for _, bodies := range []bool{false, true} {
 			sameAsList(t, s, name, q, bodies)

@@ -222,22 +222,25 @@ func (m Machines) SetDisks(ctx context.Context, c compute.Machine) error {
 
 // GrowDisk asks QEMU, which has the file open.
 func (m Machines) GrowDisk(ctx context.Context, name, path string, size int64) error {
-	found, err := m.find(name)
-	if err == nil && found == nil {
-		err = fmt.Errorf("machine %s: %w", name, fs.ErrNotExist)
-	}
+	found, err := m.there(name)
 	if err != nil {
 		return err
 	}
 	return found.GrowDisk(ctx, path, size)
 }
 
-// CopyDisk asks QEMU, which knows what the guest writes meanwhile.
-func (m Machines) CopyDisk(ctx context.Context, name, path, target string) error {
+// there is find for a machine that there has to be.
+func (m Machines) there(name string) (*vm.Machine, error) {
 	found, err := m.find(name)
 	if err == nil && found == nil {
 		err = fmt.Errorf("machine %s: %w", name, fs.ErrNotExist)
 	}
+	return found, err
+}
+
+// CopyDisk asks QEMU, which knows what the guest writes meanwhile.
+func (m Machines) CopyDisk(ctx context.Context, name, path, target string) error {
+	found, err := m.there(name)
 	if err != nil {
 		return err
 	}
