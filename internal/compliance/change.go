@@ -62,15 +62,21 @@ func (e *Engine) startOver(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := e.turn(ctx, e.ledger.forgotten()); err != nil {
-		return 0, err
-	}
-	e.set, e.scans = nil, nil
-	if err := e.dropOrphans(ctx); err != nil {
+	if err := e.anew(ctx); err != nil {
 		return 0, err
 	}
 	e.advance(newest)
 	return 1, nil
+}
+
+// anew has everything evaluated again, here and, if this process ends, in the next. What
+// is known of resources that are still there stands until then.
+func (e *Engine) anew(ctx context.Context) error {
+	if err := e.turn(ctx, e.ledger.forgotten()); err != nil {
+		return err
+	}
+	e.set, e.scans = nil, nil
+	return e.dropOrphans(ctx)
 }
 
 // newest is the store's newest revision.
@@ -85,13 +91,14 @@ func (e *Engine) newest(ctx context.Context) (int64, error) {
 	return newest, nil
 }
 
-// dropOrphans removes records of resources that are gone.
+// dropOrphans removes records of resources that are gone, and blocks that cannot be read.
 func (e *Engine) dropOrphans(ctx context.Context) error {
 	if err := e.shelf.load(ctx, e.cfg.Store); err != nil {
 		return err
 	}
 	for _, fence := range *e.shelf.fences.Load() {
 		w := newWork(e, e.set, nil)
+		var damaged *store.Document
 		err := e.cfg.Store.View(ctx, func(tx store.ReadTx) error {
 			w.world = e.world(tx)
 			d, err := tx.Get(blockKey(fence))
@@ -100,7 +107,7 @@ func (e *Engine) dropOrphans(ctx context.Context) error {
 			}
 			records, err := readBlock(d)
 			if err != nil {
-				return nil // it is written anew
+				damaged = d
 			}
 			for _, r := range records {
 				if _, err := tx.Get(r.Key); errors.Is(err, store.ErrNotFound) {
@@ -111,12 +118,27 @@ func (e *Engine) dropOrphans(ctx context.Context) error {
 			}
 			return nil
 		})
+		if err == nil && damaged != nil {
+			err = e.clear(ctx, damaged)
+		}
 		if err == nil {
 			err = w.store(ctx, e.Progress().Evaluated)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// clear puts an empty block in place of one that cannot be read: nothing may be found again
+// that would have it written.
+func (e *Engine) clear(ctx context.Context, d *store.Document) error {
+	err := e.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		return tx.Put(blockDocument(fenceOf(d.Key), encode(nil), e.now()), d.Revision)
+	})
+	if err != nil {
+		return fmt.Errorf("removing damaged compliance states: %w", err)
 	}
 	return nil
 }

@@ -185,8 +185,11 @@ func (e *Engine) world(tx store.ReadTx) *assignment.World {
 
 // governed reports whether a document is a resource that policies look at.
 func governed(d *store.Document) bool {
-	return d.SubscriptionID != "" && !d.Deleting && assignment.Governed(d.Type)
+	return inEstate(d) && assignment.Governed(d.Type)
 }
+
+// inEstate reports whether a document is in a subscription, and to stay there.
+func inEstate(d *store.Document) bool { return d.SubscriptionID != "" && !d.Deleting }
 
 // groupOrSubscription reports whether rules may ask for a document's properties as
 // context of other resources.

@@ -113,10 +113,9 @@ func (e *Engine) mended(ctx context.Context) error {
 	if !damaged {
 		return nil
 	}
-	if err := e.turn(ctx, e.ledger.forgotten()); err != nil {
+	if err := e.anew(ctx); err != nil {
 		return err
 	}
-	e.set, e.scans = nil, nil
 	e.seen.Lock()
 	defer e.seen.Unlock()
 	e.damaged = false

@@ -177,15 +177,18 @@ func TestDamagedStatesAreEvaluatedAnew(t *testing.T) {
 	x.assign(sub, "big", "")
 	x.put(vm("g", "a"), `{"properties":{"size":"big"}}`)
 	want := x.states()
-	x.update(func(tx store.Tx) error {
-		d, err := tx.Get(blockKey(firstFence))
-		if err != nil {
-			return err
-		}
-		d.Private = json.RawMessage(`"AAAA"`)
-		return tx.Put(d, store.Any)
-	})
-	x.states() // finds out
+	damage := func() {
+		x.update(func(tx store.Tx) error {
+			d, err := tx.Get(blockKey(firstFence))
+			if err != nil {
+				return err
+			}
+			d.Private = json.RawMessage(`"AAAA"`)
+			return tx.Put(d, store.Any)
+		})
+		x.states() // finds out
+	}
+	damage()
 	if diff := cmp.Diff(want, x.states()); diff != "" {
 		t.Error(diff)
 	}
@@ -201,6 +204,13 @@ func TestDamagedStatesAreEvaluatedAnew(t *testing.T) {
 	x.restart()
 	if diff := cmp.Diff(want, x.states()); diff != "" {
 		t.Error(diff)
+	}
+	x.remove(sub + "/providers/Microsoft.Authorization/policyAssignments/big")
+	damage() // and nothing will be written there
+	x.states()
+	x.states()
+	if x.damaged {
+		t.Error("the damaged block is found again and again")
 	}
 	left, err := store.List(t.Context(), x.store, store.Query{Type: typeFormer})
 	if err != nil || len(left) > 0 {

@@ -59,9 +59,8 @@ type outcome struct {
 // commit is blocks that are to be written.
 type commit struct {
 	work        *work
-	fences      []string // before
-	blocks      []*store.Document
-	expect      []int64 // the revisions that are to be there
+	fences      []string          // before
+	blocks      []*store.Document // with the revisions that are to be there
 	empty       []*store.Document
 	transitions []Transition
 	merged      map[[2]verdicts]verdicts
@@ -190,16 +189,18 @@ func (c *commit) write(d *store.Document, fence string, revision int64, records 
 }
 
 func (c *commit) add(fence string, revision int64, text []byte) {
-	c.blocks, c.expect = append(c.blocks, blockDocument(fence, text, c.work.world.Now)), append(c.expect, revision)
+	d := blockDocument(fence, text, c.work.world.Now)
+	d.Revision = revision
+	c.blocks = append(c.blocks, d)
 }
 
 // nothing reports whether there is nothing to write.
 func (c *commit) nothing() bool { return len(c.blocks)+len(c.empty) == 0 }
 
 func (c *commit) put(tx store.Tx) error {
-	for i, d := range c.blocks {
+	for _, d := range c.blocks {
 		copied := *d // the transaction may be tried more than once
-		if err := tx.Put(&copied, c.expect[i]); err != nil {
+		if err := tx.Put(&copied, d.Revision); err != nil {
 			return err
 		}
 	}

@@ -142,17 +142,14 @@ func (w *work) evaluate(d *store.Document) (verdicts, error) {
 	return verdicts(w.parts.text), nil
 }
 
-// governed reports whether a document is a resource that policies look at.
+// governed is governed, that asks once for each type.
 func (w *work) governed(d *store.Document) bool {
-	if d.SubscriptionID == "" || d.Deleting {
-		return false
-	}
-	governed, ok := w.types[d.Type]
+	known, ok := w.types[d.Type]
 	if !ok {
-		governed = assignment.Governed(d.Type)
-		w.types[d.Type] = governed
+		known = assignment.Governed(d.Type)
+		w.types[d.Type] = known
 	}
-	return governed
+	return known && inEstate(d)
 }
 
 // looking are the assignments whose units look at a document, numbers rising.
