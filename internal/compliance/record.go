@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hallmark.dev/hallmark/internal/arm"
+	"hallmark.dev/hallmark/internal/packed"
 	"hallmark.dev/hallmark/internal/store"
 )
 
@@ -77,9 +78,9 @@ func encode(records []record) []byte {
 	b = binary.AppendUvarint(b, uint64(len(records)))
 	last := ""
 	for _, r := range records {
-		common := commonPrefix(last, r.ID)
+		common := packed.Shared(last, r.ID)
 		b = binary.AppendUvarint(b, uint64(common)) //nolint:gosec // a length
-		b = appendText(b, r.ID[common:])
+		b = packed.AppendText(b, r.ID[common:])
 		b = binary.AppendUvarint(b, types.index(string(r.Type)))
 		b = binary.AppendUvarint(b, locations.index(r.Location))
 		b = binary.AppendUvarint(b, shared.index(string(r.Verdicts)))
@@ -111,23 +112,9 @@ func (t *table) index(s string) uint64 {
 func (t *table) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(t.all)))
 	for _, s := range t.all {
-		b = appendText(b, s)
+		b = packed.AppendText(b, s)
 	}
 	return b
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func commonPrefix(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
-		}
-	}
-	return n
 }
 
 var errBlock = errors.New("the block is damaged")
@@ -137,81 +124,45 @@ func decode(text string) ([]record, error) {
 	if text == "" || text[0] != blockVersion {
 		return nil, errBlock
 	}
-	c := cursor{text: text[1:]}
+	c := cursor{packed.Reader{Data: text, At: 1}}
 	types, locations, shared := c.table(), c.table(), c.table()
 	for _, v := range shared {
-		if verdicts(v).check() != nil {
+		if !verdicts(v).whole() {
 			return nil, errBlock
 		}
 	}
-	oldest, n := c.signed(), c.count()
+	oldest, n := c.Signed(), c.Count()
 	records := make([]record, 0, n)
 	last := ""
 	for range n {
-		common := min(c.number(), uint64(len(last)))
-		id := last[:common] + c.string()
+		common := min(c.Int(), len(last))
+		id := last[:common] + c.String()
 		typ, location, v := c.one(types), c.one(locations), c.one(shared)
-		at := time.UnixMilli(oldest + int64(c.number())).UTC() //nolint:gosec // a time, whatever it is
+		at := time.UnixMilli(oldest + int64(c.Number())).UTC() //nolint:gosec // a time, whatever it is
 		records = append(records, record{ID: id, Key: strings.ToLower(id), Type: arm.Type(typ), Location: location, Verdicts: verdicts(v), At: at})
 		last = id
 	}
-	if c.bad || c.text != "" || !slices.IsSortedFunc(records, func(a, b record) int { return strings.Compare(a.Key, b.Key) }) {
+	if !c.Done() || !slices.IsSortedFunc(records, func(a, b record) int { return strings.Compare(a.Key, b.Key) }) {
 		return nil, errBlock
 	}
 	return records, nil
 }
 
-// cursor reads what encode has written. Once something is wrong it is bad, and reads
-// nothing but zeros.
-type cursor struct {
-	text string
-	bad  bool
-}
-
-func (c *cursor) number() uint64 {
-	x, n := uvarint(c.text)
-	if n <= 0 {
-		c.text, c.bad = "", true
-		return 0
-	}
-	c.text = c.text[n:]
-	return x
-}
-
-func (c *cursor) signed() int64 {
-	x := c.number() // zigzag, as binary.AppendVarint writes it
-	return int64(x>>1) ^ -int64(x&1)
-}
-
-// count is a number of things that are still to come, each a byte or more.
-func (c *cursor) count() int {
-	n := c.number()
-	if n > uint64(len(c.text)) {
-		c.text, c.bad = "", true
-		return 0
-	}
-	return int(n) //nolint:gosec // no longer than the text
-}
-
-func (c *cursor) string() string {
-	n := c.count()
-	s := c.text[:n]
-	c.text = c.text[n:]
-	return s
-}
+// cursor reads the tables, too.
+type cursor struct{ packed.Reader }
 
 func (c *cursor) table() []string {
-	all := make([]string, 0, c.count())
+	all := make([]string, 0, c.Count())
 	for range cap(all) {
-		all = append(all, c.string())
+		all = append(all, c.String())
 	}
 	return all
 }
 
 func (c *cursor) one(of []string) string {
-	i := c.number()
-	if i >= uint64(len(of)) {
-		c.text, c.bad = "", true
+	i := c.Int()
+	if c.Bad || i >= len(of) {
+		c.Bad = true
 		return ""
 	}
 	return of[i]

@@ -32,10 +32,10 @@ func TestRunsKeepTheStateOfEachUnit(t *testing.T) {
 			states[i] = codes[r.IntN(len(codes))]
 		}
 		text := write(states...)
-		for i, s := range states {
-			if got := text.of(i); got != s {
-				t.Fatalf("%v: unit %d is %q", states, i, got)
-			}
+		back := make([]State, len(states))
+		text.each(func(unit int, s State) { back[unit] = s })
+		if !slices.Equal(states, back) {
+			t.Fatalf("%v came back as %v", states, back)
 		}
 	}
 	if nothing := write("", "", ""); nothing != "" {

@@ -2,8 +2,9 @@ package compliance
 
 import (
 	"encoding/binary"
-	"errors"
 	"slices"
+
+	"hallmark.dev/hallmark/internal/packed"
 )
 
 // verdicts are what the policies have found on one resource: for each assignment, by
@@ -34,13 +35,12 @@ type runs string
 
 // each calls f for each unit that has a state, in order.
 func (r runs) each(f func(unit int, s State)) {
-	unit := 0
-	for len(r) > 0 {
-		n, size := uvarint(string(r))
-		if size <= 0 {
+	in := packed.Reader{Data: string(r)}
+	for unit := 0; in.At < len(in.Data); {
+		n := in.Number()
+		if in.Bad {
 			return
 		}
-		r = r[size:]
 		s, length := codes[n&(1<<codeBits-1)], int(min(n>>codeBits, maxUnits)) //nolint:gosec // bounded
 		for range length {
 			if s != "" && unit < maxUnits {
@@ -49,16 +49,6 @@ func (r runs) each(f func(unit int, s State)) {
 			unit++
 		}
 	}
-}
-
-// of is the state of a unit, "" if there is none.
-func (r runs) of(unit int) (state State) {
-	r.each(func(u int, s State) {
-		if u == unit {
-			state = s
-		}
-	})
-	return state
 }
 
 // runWriter collects the states of units, each after the one before.
@@ -119,44 +109,32 @@ type part struct {
 	states runs
 }
 
-// next is the first part, and what is behind it; false at the end.
-func (v verdicts) next(last uint32) (p part, rest verdicts, ok bool) {
-	delta, n := uvarint(string(v))
-	if n <= 0 || delta > 1<<31 {
-		return p, "", false
-	}
-	length, m := uvarint(string(v[n:]))
-	if m <= 0 || length > uint64(len(v)-n-m) {
-		return p, "", false
-	}
-	from, to := n+m, n+m+int(length) //nolint:gosec // no longer than v
-	return part{last + uint32(delta), runs(v[from:to])}, v[to:], true
+// next reads a part behind the one with the last number.
+func next(in *packed.Reader, last uint32) part {
+	number := last + uint32(in.Int()) //nolint:gosec // not negative
+	return part{number, runs(in.String())}
 }
 
 // each calls f for each part, numbers rising.
 func (v verdicts) each(f func(p part)) {
-	for last := uint32(0); ; {
-		p, rest, ok := v.next(last)
-		if !ok {
+	in, last := packed.Reader{Data: string(v)}, uint32(0)
+	for in.At < len(in.Data) {
+		p := next(&in, last)
+		if in.Bad {
 			return
 		}
 		f(p)
-		v, last = rest, p.number
+		last = p.number
 	}
 }
 
-var errVerdicts = errors.New("verdicts are cut short")
-
-// check reports whether a text from a file is complete.
-func (v verdicts) check() error {
-	for last := uint32(0); v != ""; {
-		p, rest, ok := v.next(last)
-		if !ok {
-			return errVerdicts
-		}
-		v, last = rest, p.number
+// whole reports whether a text from a file is complete.
+func (v verdicts) whole() bool {
+	in := packed.Reader{Data: string(v)}
+	for !in.Bad && in.At < len(in.Data) {
+		next(&in, 0)
 	}
-	return nil
+	return !in.Bad
 }
 
 // merge is v with the parts of found in place of those that replaced tells of.
@@ -182,17 +160,4 @@ func assemble(parts []part) verdicts {
 		w.add(p.number, []byte(p.states))
 	}
 	return verdicts(w.text)
-}
-
-// uvarint is binary.Uvarint of a string.
-func uvarint(s string) (uint64, int) {
-	var x uint64
-	for i := 0; i < len(s) && i < binary.MaxVarintLen64; i++ {
-		b := s[i]
-		x |= uint64(b&0x7f) << (7 * i)
-		if b < 0x80 {
-			return x, i + 1
-		}
-	}
-	return 0, 0
 }

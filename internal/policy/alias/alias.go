@@ -69,7 +69,7 @@ func (a Alias) Short() string {
 
 // Table finds aliases by name, ignoring case. It is immutable.
 type Table struct {
-	packed *packed
+	packed *table
 	added  map[string][]Alias // by lower-case name
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"hallmark.dev/hallmark/internal/expr/value"
+	"hallmark.dev/hallmark/internal/packed"
 )
 
 // The packed form, zstd-compressed, all numbers as unsigned varints:
@@ -24,9 +25,9 @@ import (
 // Every restart-th entry shares nothing, so that a search can start there.
 const restart = 16
 
-// packed is a decoded table: the entries stay front-coded, only the places to
+// table is a decoded table: the entries stay front-coded, only the places to
 // start at are indexed.
-type packed struct {
+type table struct {
 	types  []string
 	data   string
 	starts []int
@@ -43,17 +44,17 @@ func Pack(aliases []Alias) ([]byte, error) {
 	var b []byte
 	b = binary.AppendUvarint(b, uint64(len(types)))
 	for _, t := range types {
-		b = appendText(b, t)
+		b = packed.AppendText(b, t)
 	}
 	b = binary.AppendUvarint(b, uint64(len(sorted)))
 	previous := ""
 	for i, a := range sorted {
 		shared := 0
 		if i%restart != 0 {
-			shared = sharedPrefix(previous, a.Name)
+			shared = packed.Shared(previous, a.Name)
 		}
 		b = binary.AppendUvarint(b, uint64(shared))
-		b = appendText(b, a.Name[shared:])
+		b = packed.AppendText(b, a.Name[shared:])
 		b = binary.AppendUvarint(b, uint64(index[a.Type]))
 		if value.EqualASCII(a.Path, "properties."+a.Short()) {
 			b = binary.AppendUvarint(b, 0)
@@ -81,19 +82,6 @@ func typeIndex(aliases []Alias) (types []string, index map[string]int) {
 	return types, index
 }
 
-func appendText(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// sharedPrefix counts equal bytes: names differ in case between entries.
-func sharedPrefix(a, b string) int {
-	n := 0
-	for n < len(a) && n < len(b) && a[n] == b[n] {
-		n++
-	}
-	return n
-}
-
 var errPacked = errors.New("alias: the packed table is damaged")
 
 // Unpack decodes what Pack encoded.
@@ -107,87 +95,65 @@ func Unpack(compressed []byte) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &packed{data: string(data)}
-	d := decoder{data: p.data}
-	for range d.number() {
-		p.types = append(p.types, d.text(d.number()))
-		if d.bad {
+	p := &table{data: string(data)}
+	d := p.at(0)
+	for range d.Int() {
+		p.types = append(p.types, d.String())
+		if d.Bad {
 			return nil, errPacked
 		}
 	}
-	p.count = d.number()
-	for i := 0; i < p.count && !d.bad; i++ {
+	p.count = d.Int()
+	for i := 0; i < p.count && !d.Bad; i++ {
 		if i%restart == 0 {
-			p.starts = append(p.starts, d.at)
+			p.starts = append(p.starts, d.At)
 		}
 		d.skip()
 	}
-	if d.bad || d.at != len(p.data) {
+	if !d.Done() {
 		return nil, errPacked
 	}
 	return &Table{packed: p}, nil
 }
 
-// decoder reads entries one after another.
+// decoder reads entries one after another. Names differ in case between entries.
 type decoder struct {
-	data string
-	at   int
-	bad  bool
+	packed.Reader
 	name string
 	typ  int
 	path string // "" for the usual one
 }
 
-func (d *decoder) number() int {
-	n, shift := 0, 0
-	for d.at < len(d.data) && shift < 35 {
-		c := d.data[d.at]
-		d.at++
-		n |= int(c&0x7f) << shift
-		if c < 0x80 {
-			return n
-		}
-		shift += 7
-	}
-	d.bad = true
-	return 0
-}
-
-func (d *decoder) text(n int) string {
-	if n < 0 || n > len(d.data)-d.at {
-		d.bad = true
-		return ""
-	}
-	d.at += n
-	return d.data[d.at-n : d.at]
-}
-
 func (d *decoder) next() {
-	shared := d.number()
-	rest := d.text(d.number())
+	shared := d.Int()
+	rest := d.String()
 	if shared > len(d.name) {
-		d.bad = true
+		d.Bad = true
 		return
 	}
 	d.name = d.name[:shared] + rest
-	d.typ = d.number()
+	d.typ = d.Int()
 	d.path = ""
-	if n := d.number(); n > 0 {
-		d.path = d.text(n - 1)
+	if n := d.Int(); n > 0 {
+		d.path = d.Text(n - 1)
 	}
 }
 
 // skip is next without building the name.
 func (d *decoder) skip() {
-	d.number()
-	d.text(d.number())
-	d.number()
-	if n := d.number(); n > 0 {
-		d.text(n - 1)
+	d.Int()
+	_ = d.String()
+	d.Int()
+	if n := d.Int(); n > 0 {
+		d.Text(n - 1)
 	}
 }
 
-func (p *packed) len() int {
+func (p *table) at(place int) decoder {
+	return decoder{Reader: packed.Reader{Data: p.data, At: place}}
+}
+
+func (p *table) len() int {
 	if p == nil {
 		return 0
 	}
@@ -195,21 +161,21 @@ func (p *packed) len() int {
 }
 
 // firstName returns the name at a restart point, in lower case.
-func (p *packed) firstName(i int) string {
-	d := decoder{data: p.data, at: p.starts[i]}
+func (p *table) firstName(i int) string {
+	d := p.at(p.starts[i])
 	d.next()
 	return value.LowerASCII(d.name)
 }
 
 // from calls f for the entries from the restart point before key on, until f
 // returns false.
-func (p *packed) from(key string, f func(lower string, d *decoder) bool) {
+func (p *table) from(key string, f func(lower string, d *decoder) bool) {
 	if p == nil || p.count == 0 {
 		return
 	}
 	block := sort.Search(len(p.starts), func(i int) bool { return p.firstName(i) >= key })
 	block = max(block-1, 0)
-	d := decoder{data: p.data, at: p.starts[block]}
+	d := p.at(p.starts[block])
 	for i := block * restart; i < p.count; i++ {
 		if i%restart == 0 {
 			d.name = ""
@@ -220,7 +186,7 @@ func (p *packed) from(key string, f func(lower string, d *decoder) bool) {
 	}
 }
 
-func (p *packed) lookup(key string) []Alias {
+func (p *table) lookup(key string) []Alias {
 	var found []Alias
 	p.from(key, func(lower string, d *decoder) bool {
 		if lower == key {
@@ -231,7 +197,7 @@ func (p *packed) lookup(key string) []Alias {
 	return found
 }
 
-func (p *packed) alias(d *decoder) Alias {
+func (p *table) alias(d *decoder) Alias {
 	a := Alias{Name: d.name, Type: p.types[d.typ], Path: d.path}
 	if a.Path == "" {
 		a.Path = "properties." + a.Short()
@@ -239,7 +205,7 @@ func (p *packed) alias(d *decoder) Alias {
 	return a
 }
 
-func (p *packed) each(prefix string, f func(name string) bool) {
+func (p *table) each(prefix string, f func(name string) bool) {
 	p.from(prefix, func(lower string, d *decoder) bool {
 		if strings.HasPrefix(lower, prefix) {
 			return f(d.name)
